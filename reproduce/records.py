@@ -1,0 +1,158 @@
+"""Records: one JSON line for each measurement, with everything needed to trace and repeat it.
+
+``results/records.jsonl`` is append only; tables are rendered from it and from nothing else.
+"""
+
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+
+from unet_paper.errors import InputError
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "results"
+EXPERIMENTS = ("table1", "quick", "sweep", "ablations", "learning-curve", "systems", "benchmark")
+SCORES = ("warping_error", "rand_error", "pixel_error", "v_rand", "v_info")
+PROVENANCE = ("command", "commit", "config", "seed", "data", "device", "versions", "date", "wall_seconds", "peak_bytes")
+PACKAGES = ("numpy", "scipy", "scikit-image", "numba", "torch")
+
+
+@dataclass(frozen=True)
+class Record:
+    """One measurement.
+
+    Attributes
+    ----------
+    experiment : str
+        One of `EXPERIMENTS`.
+    name : str
+        The row: a system, a variant, a benchmarked operation.
+    conditions : dict
+        What tells rows of the same name apart: folds, slices, seeds, rotations, steps, batch, ...
+    scores : dict
+        Metric to value, keys from `SCORES`; empty for benchmarks.
+    measures : dict
+        Other figures, each name ending in its unit: train_seconds, parameters_count, ...
+    prediction : str or None
+        Path, below results/, of the stored map that has these scores.
+    provenance : dict
+        Keys of `PROVENANCE`; made by `provenance`.
+    """
+
+    experiment: str
+    name: str
+    conditions: dict = field(default_factory=dict)
+    scores: dict = field(default_factory=dict)
+    measures: dict = field(default_factory=dict)
+    prediction: str | None = None
+    provenance: dict = field(default_factory=dict)
+
+
+def validate(record):
+    """Raise `InputError` naming what is wrong with a record."""
+    if record.experiment not in EXPERIMENTS:
+        raise InputError(f"experiment {record.experiment!r} is none of {', '.join(EXPERIMENTS)}")
+    unknown = sorted(set(record.scores) - set(SCORES))
+    if unknown:
+        raise InputError(f"scores {', '.join(unknown)} are none of {', '.join(SCORES)}")
+    for what, have, want in (("lacks", PROVENANCE, record.provenance), ("has unknown", record.provenance, PROVENANCE)):
+        odd = sorted(set(have) - set(want))
+        if odd:
+            raise InputError(f"the provenance of {record.name!r} {what} {', '.join(odd)}")
+
+
+def append(record, path):
+    """Validate `record` and add it as one line to the file at `path`."""
+    validate(record)
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    line = json.dumps(asdict(record), sort_keys=True, allow_nan=False)
+    with open(path, "a", encoding="utf-8") as file:
+        file.write(line + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read(path):
+    """All records of the file at `path`, in order; none if there is no file."""
+    path = Path(path)
+    if not path.exists():
+        return []
+    records = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            record = Record(**json.loads(line))
+            validate(record)
+        except (json.JSONDecodeError, TypeError, InputError) as error:
+            raise InputError(f"line {number} of {path} is not a record: {error}") from error
+        records.append(record)
+    return records
+
+
+def provenance(*, config, seed, data, device, wall_seconds, peak_bytes=None, commit=None):
+    """Where a number comes from: what ran, on what, from which state of the code and data.
+
+    `config` is JSON-able, `data` maps names to SHA-256 of pixels, `device` is a torch device or its name.
+    """
+    return {
+        "command": " ".join(["python -m reproduce", *sys.argv[1:]]),
+        "commit": commit or commit_id(),
+        "config": config,
+        "seed": seed,
+        "data": data,
+        "device": device_name(device),
+        "versions": versions(),
+        "date": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "wall_seconds": round(wall_seconds, 3),
+        "peak_bytes": peak_bytes if peak_bytes is not None else peak_memory(device),
+    }
+
+
+def versions():
+    """Versions of Python and the packages that numbers depend on."""
+    return {"python": platform.python_version()} | {name: metadata.version(name) for name in PACKAGES}
+
+
+def commit_id():
+    """The commit of the checkout, with "+" when tracked files differ from it; "unknown" outside one."""
+
+    def git(*words):
+        return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "-uno", "--", "*.py") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def device_name(device):
+    """The device in words: the GPU's name, or the processor's with the number of cores in use."""
+    if str(device).startswith("cuda"):
+        import torch
+
+        return torch.cuda.get_device_name(device)
+    names = [line.split(":", 1)[1].strip() for line in _cpuinfo() if line.startswith("model name")]
+    return f"{names[0] if names else platform.machine()}, {len(os.sched_getaffinity(0))} cores"
+
+
+def _cpuinfo():
+    try:
+        return Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []
+
+
+def peak_memory(device):
+    """Most memory used so far, in bytes: the device's own on a GPU, the process's resident set on a CPU."""
+    if str(device).startswith("cuda"):
+        import torch
+
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

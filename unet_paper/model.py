@@ -1,0 +1,129 @@
+"""The network of Figure 1: contracting path, expansive path, crop and concatenate.
+
+23 convolutional layers without padding or normalisation, a ReLU after each but the last, biases on.
+The drawing fixes every size; that the up-convolutions have a ReLU (S6) and where dropout sits (S8)
+follow the authors' release.
+"""
+
+import math
+
+import torch
+from torch import nn
+
+from unet_paper import shapes
+from unet_paper.config import NetworkConfig
+from unet_paper.errors import InputError
+
+
+class UNet(nn.Module):
+    """U-Net with valid convolutions.
+
+    Parameters
+    ----------
+    in_channels : int
+        Channels of the input image.
+    n_classes : int
+        Channels of the output; for ISBI 2012 channel 0 is membrane and channel 1 is cell.
+    base_channels : int
+        Feature channels of the first level; they double at every level.
+    depth : int
+        Number of 2x2 max poolings.
+    dropout : float
+        Probability of zeroing one element at the end of the contracting path: after the two deepest
+        levels, so that the deepest skip carries it too.
+
+    Raises
+    ------
+    InputError
+        If a size is not positive or `dropout` is outside [0, 1).
+
+    Notes
+    -----
+    `forward` maps (N, in_channels, h, w) float images to (N, n_classes, h - 184, w - 184) logits
+    (for `depth` 4) and raises `InputError` naming the nearest legal sides when h or w is illegal.
+
+    References
+    ----------
+    Ronneberger, Fischer, Brox (2015), Figure 1 and section 2, doi:10.1007/978-3-319-24574-4_28.
+    Initialisation: He et al. (2015), doi:10.1109/ICCV.2015.123.
+
+    Examples
+    --------
+    >>> import torch
+    >>> network = UNet(base_channels=2)
+    >>> network(torch.zeros(1, 1, 204, 188)).shape
+    torch.Size([1, 2, 20, 4])
+    >>> sum(p.numel() for p in UNet().parameters())
+    31030658
+    """
+
+    def __init__(self, in_channels=1, n_classes=2, base_channels=64, depth=4, dropout=0.5):
+        super().__init__()
+        if min(in_channels, n_classes, base_channels, depth) < 1:
+            raise InputError("in_channels, n_classes, base_channels and depth must all be at least 1")
+        if not 0 <= dropout < 1:
+            raise InputError(f"dropout {dropout} is not in [0, 1)")
+        self.config = NetworkConfig(in_channels, n_classes, base_channels, depth, dropout)
+        channels = [base_channels * 2**level for level in range(depth + 1)]  # 64, 128, 256, 512, 1024
+        self.contracting = nn.ModuleList(
+            DoubleConvolution(before, after) for before, after in zip([in_channels, *channels], channels)
+        )
+        self.pool = nn.MaxPool2d(2)
+        self.dropout = nn.Dropout(dropout)
+        self.up_convolutions = nn.ModuleList(UpConvolution(2 * c, c) for c in channels[:-1])
+        self.expansive = nn.ModuleList(DoubleConvolution(2 * c, c) for c in channels[:-1])
+        self.score = nn.Conv2d(base_channels, n_classes, 1)
+        self.apply(he_normal)
+
+    def forward(self, image):
+        depth = self.config.depth
+        for side in image.shape[-2:]:
+            shapes.check_input_size(side, depth)
+        x, skips = image, []  # (N, 1, 572, 572)
+        for level, convolutions in enumerate(self.contracting):
+            x = convolutions(self.pool(x) if level else x)  # 568, 280, 136, 64, 28
+            if level >= depth - 1:
+                x = self.dropout(x)
+            skips.append(x)
+        for level in reversed(range(depth)):
+            x = self.up_convolutions[level](x)  # 56, 104, 200, 392
+            x = torch.cat([x, centre_crop(skips[level], x.shape[-2:])], dim=1)
+            x = self.expansive[level](x)  # 52, 100, 196, 388
+        return self.score(x)  # (N, 2, 388, 388)
+
+
+class DoubleConvolution(nn.Sequential):
+    """Two unpadded 3x3 convolutions, each followed by a ReLU."""
+
+    def __init__(self, before, after):
+        super().__init__(
+            nn.Conv2d(before, after, 3),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(after, after, 3),
+            nn.ReLU(inplace=True),
+        )
+
+
+class UpConvolution(nn.Sequential):
+    """Up-convolution 2x2 (stride 2) that halves the channels, and a ReLU (S6, S9)."""
+
+    def __init__(self, before, after):
+        super().__init__(nn.ConvTranspose2d(before, after, 2, stride=2), nn.ReLU(inplace=True))
+
+
+def centre_crop(x, size):
+    """Crop the last two axes of `x` to `size`, the same number of pixels from opposite sides."""
+    top, left = ((have - want) // 2 for have, want in zip(x.shape[-2:], size))
+    return x[..., top : top + size[0], left : left + size[1]]
+
+
+def he_normal(module):
+    """Draw weights from N(0, sqrt(2 / N)), N incoming nodes of a neuron, and zero the biases (section 3)."""
+    if isinstance(module, nn.Conv2d):
+        incoming = module.in_channels * math.prod(module.kernel_size)
+    elif isinstance(module, nn.ConvTranspose2d):  # at stride 2 a 2x2 kernel reaches each output pixel once
+        incoming = module.in_channels * math.prod(module.kernel_size) // math.prod(module.stride)
+    else:
+        return
+    nn.init.normal_(module.weight, std=math.sqrt(2 / incoming))
+    nn.init.zeros_(module.bias)

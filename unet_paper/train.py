@@ -1,0 +1,312 @@
+"""Training (section 3): one visible loop of stochastic gradient descent, batch of one tile.
+
+The random numbers of a step depend on the seed and the step alone, so a checkpoint of weights,
+momentum and step number continues to bit-identical weights. What is trained, with which loss and
+optimiser, is said by a `Recipe`: `paper_recipe` is the paper's.
+"""
+
+import json
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from unet_paper import shapes
+from unet_paper.errors import InputError
+from unet_paper.files import atomic_write
+from unet_paper.loss import weighted_cross_entropy
+from unet_paper.model import UNet
+from unet_paper.sampler import TileSampler
+from unet_paper.weight_map import cells_from_membranes, unet_weight_map
+
+CHECKPOINT = "checkpoint.safetensors"
+
+
+class Interrupted(Exception):
+    """Training was asked to stop; a checkpoint was written and `resume` continues it."""
+
+
+class NonFiniteLoss(Exception):
+    """The loss became infinite or NaN; the message names step and seed."""
+
+
+class Curve(NamedTuple):
+    """The course of a training: loss and learning rate of every step, and the seconds up to it."""
+
+    loss: list[float]
+    learning_rate: list[float]
+    seconds: list[float]
+
+
+def warmup_cosine(step, steps, *, peak, warmup):
+    """Learning rate of `step`: a linear rise over `warmup` steps, then half a cosine to zero (S13).
+
+    Examples
+    --------
+    >>> [round(warmup_cosine(s, 102, peak=1.0, warmup=2), 2) for s in (0, 1, 2, 52, 101)]
+    [0.5, 1.0, 1.0, 0.5, 0.0]
+    """
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    return peak * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(steps - warmup, 1)))
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What is trained and how; `paper_recipe` is the paper's, other systems are other values.
+
+    Attributes
+    ----------
+    build : callable
+        Returns a freshly initialised Module.
+    loss : callable
+        ``loss(output, labels, weights)``, a scalar; output as the network returns it.
+    optimizer : callable
+        Maps parameters to an Optimizer.
+    learning_rate : callable
+        Maps the step (from 0) to its learning rate.
+    sampler : callable
+        ``sampler(images, labels, device)`` of normalised images, with the methods of `TileSampler`.
+    steps, batch : int
+        Number of steps, tiles a step.
+    precision : {"bfloat16", "float32"}
+        Of the network's autocast; weights, loss and updates are float32.
+    identity : dict
+        JSON-able description of all this: a checkpoint continues only under an equal one.
+    """
+
+    build: Callable
+    loss: Callable
+    optimizer: Callable
+    learning_rate: Callable
+    sampler: Callable
+    steps: int
+    batch: int
+    precision: str
+    identity: dict
+
+
+def paper_recipe(config):
+    """The recipe of section 3 for the values of an `ExperimentConfig`.
+
+    Examples
+    --------
+    >>> from unet_paper.config import ExperimentConfig
+    >>> recipe = paper_recipe(ExperimentConfig())
+    >>> recipe.batch, recipe.optimizer([torch.zeros(1, requires_grad=True)]).defaults["momentum"]
+    (1, 0.99)
+    """
+    how = config.training
+    optimizers = {
+        "sgd": partial(torch.optim.SGD, lr=how.learning_rate, momentum=how.momentum, weight_decay=how.weight_decay),
+        "adam": partial(torch.optim.Adam, lr=how.learning_rate, weight_decay=how.weight_decay),
+    }
+    return Recipe(
+        build=partial(UNet, **asdict(config.network)),
+        loss=weighted_cross_entropy,
+        optimizer=optimizers[how.optimizer],
+        learning_rate=partial(warmup_cosine, steps=how.steps, peak=how.learning_rate, warmup=how.warmup_steps),
+        sampler=partial(paper_sampler, config),
+        steps=how.steps,
+        batch=1,
+        precision=how.precision,
+        identity=asdict(config),
+    )
+
+
+def paper_sampler(config, images, labels, device="cpu"):
+    """Tiles of normalised `images` (Z, H, W) with the weight map of each slice (Equation 2)."""
+    weights = [unet_weight_map(cells_from_membranes(plane), **asdict(config.weight_map)) for plane in labels]
+    size = config.training.input_size
+    return TileSampler(
+        images,
+        labels,
+        np.stack(weights),
+        input_size=size,
+        output_size=shapes.output_size(size, config.network.depth),
+        augmentation=config.augmentation,
+        device=device,
+    )
+
+
+def gray_statistics(images):
+    """Mean and standard deviation of the training images, by which a network's input is normalised (S17).
+
+    Examples
+    --------
+    >>> gray_statistics(np.array([[[0.25, 0.75]]]))
+    {'image_mean': 0.5, 'image_std': 0.25}
+    """
+    mean, std = float(np.mean(images, dtype=np.float64)), float(np.std(images, dtype=np.float64))
+    if not std > 0:
+        raise InputError("all pixels of the training images are equal; images with structure are needed")
+    return {"image_mean": mean, "image_std": std}
+
+
+def train(
+    recipe,
+    images,
+    labels,
+    *,
+    seed,
+    device="cpu",
+    folder=None,
+    resume=False,
+    checkpoint_seconds=120.0,
+    report=None,
+):
+    """Train a network from its initialisation.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    images : ndarray, float32, (Z, H, W)
+        Gray values in [0, 1].
+    labels : ndarray, integer, (Z, H, W)
+        0 = membrane, 1 = cell.
+    seed : int
+        Determines initial weights, tiles and dropout.
+    device : torch.device or str
+    folder : path, optional
+        Where the checkpoint is kept: on a schedule, on SIGINT and SIGTERM, and at the end.
+    resume : bool
+        Continue from the checkpoint in `folder` if there is one.
+    checkpoint_seconds : float
+        Time between checkpoints, in seconds; 0 writes one every step.
+    report : callable, optional
+        Called as ``report(step, loss)`` after steps whose loss was read.
+
+    Returns
+    -------
+    model : Module
+    curve : Curve
+
+    Raises
+    ------
+    InputError
+        If the checkpoint belongs to other settings, or the images are constant.
+    NonFiniteLoss
+        If the loss became infinite or NaN.
+    Interrupted
+        If SIGINT or SIGTERM arrived; the checkpoint holds the finished steps.
+
+    References
+    ----------
+    Ronneberger, Fischer, Brox (2015), section 3, doi:10.1007/978-3-319-24574-4_28.
+    """
+    statistics = gray_statistics(images)
+    identity = json.loads(json.dumps({"seed": seed, **statistics, **recipe.identity}))
+    torch.manual_seed(seed)
+    model = recipe.build().to(device, memory_format=torch.channels_last).train()
+    optimizer = recipe.optimizer(model.parameters())
+    sampler = recipe.sampler((images - statistics["image_mean"]) / statistics["image_std"], labels, device)
+    checkpoint = Path(folder) / CHECKPOINT if folder is not None else None
+    curve = Curve([], [], [])
+    if resume and checkpoint is not None and checkpoint.exists():
+        curve = load_checkpoint(checkpoint, model, optimizer, identity)
+    before = curve.seconds[-1] if curve.seconds else 0.0
+    start = saved = time.perf_counter()
+    unread = []  # losses since the last reading, for which the CPU must wait for the device
+    read_every = 1 if torch.device(device).type == "cpu" else 50
+    with stop_signals() as stop:
+        for step in range(len(curve.loss), recipe.steps):
+            generator = np.random.default_rng([seed, step])
+            torch.manual_seed(int(generator.integers(2**63)))  # dropout
+            for group in optimizer.param_groups:
+                group["lr"] = recipe.learning_rate(step)
+            tile = sampler(sampler.draw(generator, recipe.batch))
+            with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
+                output = model(tile.image.contiguous(memory_format=torch.channels_last))
+            loss = recipe.loss(output, tile.labels, tile.weights)
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            unread.append(loss.detach())
+            curve.learning_rate.append(recipe.learning_rate(step))
+            last = stop.is_set() or step + 1 == recipe.steps
+            if not last and len(unread) < read_every:
+                continue
+            values = torch.stack(unread).tolist()
+            unread.clear()
+            if not all(map(math.isfinite, values)):
+                first = len(curve.loss) + [math.isfinite(v) for v in values].index(False)
+                raise NonFiniteLoss(f"the loss is not finite at step {first} of the run with seed {seed}")
+            curve.loss.extend(values)
+            curve.seconds.extend([before + time.perf_counter() - start] * len(values))
+            if report is not None:
+                report(step + 1, values[-1])
+            if checkpoint is not None and (last or time.perf_counter() - saved >= checkpoint_seconds):
+                save_checkpoint(checkpoint, model, optimizer, identity, curve)
+                saved = time.perf_counter()
+            if stop.is_set() and step + 1 < recipe.steps:
+                raise Interrupted(f"stopped after step {step + 1} of {recipe.steps}")
+    return model, curve
+
+
+def save_checkpoint(path, model, optimizer, identity, curve):
+    """Write weights, optimiser state and the course so far to one safetensors file, atomically."""
+    tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
+    for index, state in optimizer.state_dict()["state"].items():
+        for name, value in state.items():
+            if value is not None:
+                tensors[f"optimizer.{index}.{name}"] = torch.as_tensor(value)
+    state = {"identity": identity, "curve": curve._asdict()}
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(path) as temporary:
+        save_file(
+            {name: value.contiguous() for name, value in tensors.items()}, temporary, {"state": json.dumps(state)}
+        )
+
+
+def load_checkpoint(path, model, optimizer, identity):
+    """Restore `model` and `optimizer` in place; returns the Curve so far.
+
+    Raises `InputError` when the file is no checkpoint or belongs to other settings than `identity`.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            state = json.loads(file.metadata()["state"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, KeyError, TypeError, OSError) as error:
+        raise InputError(f"{path} is not a checkpoint of this program: {error}") from error
+    for key in sorted(identity.keys() | state["identity"].keys()):
+        then, now = state["identity"].get(key), identity.get(key)
+        if then != now:
+            raise InputError(
+                f"{path} was trained with {key} {then}, not {now}; use another folder or the same settings"
+            )
+    model.load_state_dict({n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")})
+    restored = optimizer.state_dict()
+    restored["state"] = {}
+    for name, value in tensors.items():
+        if name.startswith("optimizer."):
+            _, index, key = name.split(".", 2)
+            restored["state"].setdefault(int(index), {})[key] = value
+    optimizer.load_state_dict(restored)
+    return Curve(**state["curve"])
+
+
+@contextmanager
+def stop_signals():
+    """Collect SIGINT and SIGTERM into an event, so that the running step can finish."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    before = {s: signal.signal(s, lambda *_: stop.set()) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
