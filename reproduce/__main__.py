@@ -1,0 +1,61 @@
+"""``python -m reproduce``: one sub-command for each table and figure of the paper."""
+
+import argparse
+import importlib
+import sys
+from pathlib import Path
+
+from reproduce.records import RESULTS
+from unet_paper.errors import InputError
+
+COMMANDS = {
+    "list": ("claims", "each claim of the paper, its place, the command that checks it, the status"),
+    "quick": ("quick", "train, predict, score and render on a synthetic stack: minutes, no download, no GPU"),
+    "figure1": ("figure1", "the network of Figure 1 with its measured sizes"),
+    "figure2": ("figure2", "overlap-tile with mirrored context, Figure 2"),
+    "figure3": ("figure3", "cells and the weight map, Figure 3"),
+    "table1": ("table1", "train, predict and score on ISBI 2012, Table 1"),
+    "sweep": ("sweep", "learning rates and steps on one fold"),
+    "ablations": ("ablations", "what each part of the recipe brings"),
+    "systems": ("compare_systems", "every other system as a row of the same table"),
+    "benchmark": ("benchmark", "speed and memory of training, inference, weight map and metrics"),
+    "render": ("render", "tables and figures from the records"),
+    "compare": ("compare", "two record files side by side, with a verdict"),
+}
+
+
+def parser():
+    """The command line as an argparse parser."""
+    top = argparse.ArgumentParser(prog="python -m reproduce", description=__doc__)
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, (module, text) in COMMANDS.items():
+        sub = commands.add_parser(name, help=text, description=text)
+        sub.add_argument("--data", type=Path, help="folder with the ISBI 2012 stacks (default: $ISBI2012_DIR)")
+        sub.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="default: auto")
+        sub.add_argument("--seed", type=int, default=0, help="default: 0")
+        sub.add_argument("--out", type=Path, default=RESULTS, help="folder for results (default: results)")
+        importlib.import_module(f"reproduce.{module}").add_arguments(sub)
+    return top
+
+
+def main(argv=None):
+    """Run one command; returns the exit status."""
+    from unet_paper.predict import choose_device
+    from unet_paper.train import Interrupted, NonFiniteLoss
+
+    arguments = parser().parse_args(argv)
+    try:
+        arguments.device = choose_device(arguments.device)
+        return importlib.import_module(f"reproduce.{COMMANDS[arguments.command][0]}").run(arguments)
+    except (InputError, NonFiniteLoss) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except Interrupted as stopped:
+        print(f"{stopped}; the same command continues", file=sys.stderr)
+        return 130
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

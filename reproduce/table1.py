@@ -1,0 +1,100 @@
+"""Table 1: the EM segmentation challenge, by five-fold cross-validation on the training stack.
+
+The challenge's test labels are hidden, so the paper's own row cannot be recomputed. Each fold holds
+out six contiguous slices; every slice is scored by a network that never saw it. ``--final`` trains on
+all thirty slices and writes maps of the test volume in the submission format.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from reproduce import experiment, records
+from reproduce.systems import SYSTEMS, build_system
+from unet_paper.config import ExperimentConfig
+from unet_paper.data import find_data, load_isbi, read_labels, write_stack
+from unet_paper.errors import InputError
+from unet_paper.predict import ROTATIONS
+
+
+def add_arguments(parser):
+    """Arguments of the command beyond those every command has."""
+    parser.add_argument("--system", default="unet", choices=sorted(SYSTEMS), help="the network (default: unet)")
+    parser.add_argument("--folds", type=int, nargs="+", help="folds to run, 0 to 4 (default: all)")
+    parser.add_argument("--rotations", nargs="+", default=["eight"], choices=ROTATIONS, help="averages to predict with")
+    parser.add_argument("--steps", type=int, help="training steps (default: the system's own)")
+    parser.add_argument("--final", action="store_true", help="train on all slices and predict the test volume")
+    parser.add_argument("--test", action="store_true", help="score the test maps; needs test-labels.tif")
+
+
+def run(arguments):
+    """Run the command; returns the exit status."""
+    folder = find_data(arguments.data)
+    data = load_isbi(folder)
+    config = ExperimentConfig()
+    if arguments.steps:
+        config = replace(config, training=replace(config.training, steps=arguments.steps))
+    system = build_system(arguments.system, config)
+    how = {"seed": arguments.seed, "device": arguments.device, "out": arguments.out}
+    if arguments.test and not (folder / "test-labels.tif").exists():
+        raise InputError(f"{folder} has no test-labels.tif, which --test scores against")
+    if arguments.final or arguments.test:
+        final(system, data, rotations=arguments.rotations, **how)
+        if arguments.test:
+            score_test(system, data, folder / "test-labels.tif", rotations=arguments.rotations, **how)
+        return 0
+    chosen = experiment.parts(len(data.images), arguments.folds)
+    name = "table1" if arguments.system == "unet" else "systems"
+    experiment.cross_validate(system, data, chosen, experiment=name, rotations=arguments.rotations, **how)
+    return 0
+
+
+def test_map(system, *, seed, out, rotations):
+    """Where the map of the test volume is stored: float32, 0 membrane, 1 cell, as the challenge asked."""
+    return Path(out) / "predictions" / f"{system.name}-seed{seed}-{rotations}-test-volume.tif"
+
+
+def final(system, data, *, rotations, seed, device, out):
+    """Train on every slice and store the maps of the test volume; maps that exist are left alone."""
+    part = experiment.Part(experiment.ALL, tuple(range(len(data.images))), ())
+    experiment.run_training(system, data, part, seed=seed, device=device, out=out)
+    for rotation in rotations:
+        path = test_map(system, seed=seed, out=out, rotations=rotation)
+        if not path.exists():
+            probability, _ = experiment.predict_part(
+                system, data.test_images, part, seed=seed, device=device, out=out, rotations=rotation
+            )
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_stack(path, probability.astype(np.float32))
+        print(f"test maps: {path}")
+
+
+def score_test(system, data, labels_path, *, rotations, seed, device, out):
+    """Score the stored test maps against labels that no training and no choice has seen."""
+    labels = read_labels(labels_path).array
+    part = experiment.Part(experiment.ALL, tuple(range(len(data.images))), ())
+    account = experiment.run_training(system, data, part, seed=seed, device=device, out=out)
+    for rotation in rotations:
+        path = test_map(system, seed=seed, out=out, rotations=rotation)
+        record = records.Record(
+            experiment="table1",
+            name=system.name,
+            conditions={
+                "title": system.title,
+                "folds": [experiment.ALL],
+                "slices": "test 0-29",
+                "train_slices": len(data.images),
+                "seeds": [seed],
+                "rotations": rotation,
+                "steps": account["steps"],
+            },
+            scores=experiment.score_stored(path, labels),
+            measures={"train_seconds": account["seconds"], "parameters_count": account["parameters"]},
+            prediction=path.relative_to(out).as_posix(),
+            provenance=account["provenance"],
+        )
+        records.append(record, Path(out) / "records.jsonl")
+        print(experiment.summary(record))
+
+

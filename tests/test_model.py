@@ -1,0 +1,176 @@
+"""The network against Figure 1: parameters, sizes, initialisation, and where skips and dropout sit."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from unet_paper.errors import InputError
+from unet_paper.model import UNet, centre_crop
+
+REACH = {0: 4, 1: 13, 2: 31, 3: 67, 4: 107}
+
+
+@pytest.fixture(scope="module")
+def paper_network():
+    with torch.device("meta"):
+        return UNet()
+
+
+def test_parameters_and_layers_of_the_paper(paper_network):
+    assert sum(p.numel() for p in paper_network.parameters()) == 31_030_658
+    convolutions = [m for m in paper_network.modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d)]
+    assert len(convolutions) == 23
+    assert all(m.bias is not None and tuple(m.padding) == (0, 0) for m in convolutions)
+    assert [m.kernel_size for m in convolutions].count((3, 3)) == 18
+    assert [m.kernel_size for m in convolutions].count((2, 2)) == 4
+    assert [m.kernel_size for m in convolutions].count((1, 1)) == 1
+
+
+def test_every_size_of_figure_1(paper_network):
+    seen = []
+    hooks = [
+        m.register_forward_hook(lambda m, i, o: seen.append(tuple(o.shape[1:])))
+        for m in paper_network.modules()
+        if isinstance(m, nn.Conv2d | nn.ConvTranspose2d)
+    ]
+    paper_network(torch.empty(1, 1, 572, 572, device="meta"))
+    for hook in hooks:
+        hook.remove()
+    contracting = [(64, 570), (64, 568), (128, 282), (128, 280), (256, 138), (256, 136), (512, 66), (512, 64)]
+    bottom = [(1024, 30), (1024, 28)]
+    expansive = [(512, 56), (512, 54), (512, 52), (256, 104), (256, 102), (256, 100)]
+    expansive += [(128, 200), (128, 198), (128, 196), (64, 392), (64, 390), (64, 388)]
+    expected = contracting + bottom + expansive + [(2, 388)]
+    assert seen == [(channels, side, side) for channels, side in expected]
+
+
+def test_other_sizes_and_rectangles(paper_network):
+    assert paper_network(torch.empty(2, 1, 188, 700, device="meta")).shape == (2, 2, 4, 516)
+
+
+def test_illegal_side_names_the_nearest_legal_ones(paper_network):
+    with pytest.raises(InputError, match="input side 512 .* nearest legal: 508, 524"):
+        paper_network(torch.empty(1, 1, 572, 512, device="meta"))
+
+
+@pytest.mark.parametrize("wrong", [{"dropout": 1.0}, {"dropout": -0.1}, {"depth": 0}, {"base_channels": 0}])
+def test_impossible_networks_are_refused(wrong):
+    with pytest.raises(InputError):
+        UNet(**wrong)
+
+
+def test_weights_are_he_normal_by_incoming_nodes_and_biases_zero():
+    torch.manual_seed(0)
+    network = UNet(base_channels=32, depth=2)
+    checked = 0
+    for module in network.modules():
+        if not isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+            continue
+        assert not module.bias.any()
+        weight = module.weight.detach()
+        # incoming nodes counted by convolving ones: how many inputs one output pixel adds up
+        counting = type(module)(
+            module.in_channels, 1, module.kernel_size, stride=module.stride, bias=False, device="cpu"
+        )
+        nn.init.ones_(counting.weight)
+        nodes = counting(torch.ones(1, module.in_channels, 8, 8))[0, 0, 4, 4].item()
+        if weight.numel() > 1000:
+            standard_error = np.sqrt(2 / nodes) / np.sqrt(2 * weight.numel())
+            assert abs(weight.std().item() - np.sqrt(2 / nodes)) < 5 * standard_error
+            assert abs(weight.mean().item()) < 5 * np.sqrt(2 / nodes / weight.numel())
+            checked += 1
+    assert checked >= 10
+
+
+def test_he_initialisation_keeps_the_variance_of_activations():
+    torch.manual_seed(0)
+    network = UNet(base_channels=16, dropout=0.0)
+    with torch.no_grad():
+        logits = network(torch.randn(1, 1, 220, 220))
+    assert 0.05 < logits.std() < 20
+
+
+@pytest.mark.parametrize("level", [0, 1, 2, 3, 4])
+def test_skips_are_centred(level):
+    """A change of one input pixel moves outputs exactly in a window centred on that pixel.
+
+    All weights are positive and all skips but one (or all, for the path through the bottom) are cut,
+    so that no contribution cancels and the window of that path is seen alone.
+    """
+    network = UNet(base_channels=1, dropout=0.0).double().eval()
+    for p in network.parameters():
+        nn.init.constant_(p, 0.5)
+    for i, convolutions in enumerate(network.expansive):  # inputs are [upsampled, skip]
+        convolutions[0].weight.data[:, : convolutions[0].in_channels // 2] *= float(level > i)
+        convolutions[0].weight.data[:, convolutions[0].in_channels // 2 :] *= float(level == i)
+    size, out = 476, 292
+    image = torch.rand(1, 1, size, size, dtype=torch.float64)
+    with torch.no_grad():
+        before = network(image)
+        widths = []
+        for position in range(size // 2, size // 2 + 16):  # one period of the network
+            changed = image.clone()
+            changed[0, 0, position, position] += 1e3
+            rows = ((network(changed) - before)[0, 0].abs().amax(1) > 0).nonzero().ravel()
+            assert len(rows)
+            widths.append((rows.min().item(), rows.max().item(), position - (size - out) // 2))
+    low = min(first - centre for first, _, centre in widths)
+    high = max(last - centre for _, last, centre in widths)
+    assert low == -high  # over all phases the window is symmetric about the pixel
+    assert high == REACH[level]
+
+
+def test_the_receptive_field_is_188_or_204_by_phase():
+    network = UNet(base_channels=1, dropout=0.0).double().eval()
+    for p in network.parameters():
+        nn.init.constant_(p, 0.5)
+    image = torch.rand(1, 1, 204, 204, dtype=torch.float64, requires_grad=True)
+    output = network(image)[0].sum(0)  # (20, 20)
+    extents = set()
+    for i in range(20):
+        (gradient,) = torch.autograd.grad(output[i, i], image, retain_graph=True)
+        rows = gradient[0, 0].abs().sum(1).nonzero().ravel()
+        extents.add((rows.max() - rows.min() + 1).item())
+    assert extents <= set(range(180, 205))
+    assert max(extents) in (188, 204)
+
+
+def test_dropout_is_elementwise_on_the_two_deepest_levels():
+    torch.manual_seed(0)
+    network = UNet(base_channels=4).train()
+    shapes, zeros = [], []
+
+    def look(module, inputs, output):
+        shapes.append(tuple(output.shape[1:]))
+        alive = inputs[0] > 0
+        zeros.append((output[alive] == 0).float().mean().item())
+        kept = alive & (output != 0)
+        torch.testing.assert_close(output[kept], 2 * inputs[0][kept])
+        per_channel = ((output == 0) & alive).flatten(2).float().mean(2)
+        assert per_channel.max() < 1 or not alive.flatten(2).all(2).any()
+
+    network.dropout.register_forward_hook(look)
+    network(torch.randn(1, 1, 572, 572))
+    assert shapes == [(32, 64, 64), (64, 28, 28)]
+    assert all(abs(z - 0.5) < 0.05 for z in zeros)
+
+
+def test_dropout_is_off_in_evaluation():
+    network = UNet(base_channels=2).eval()
+    image = torch.randn(1, 1, 188, 188)
+    assert torch.equal(network(image), network(image))
+
+
+def test_centre_crop_takes_the_same_from_opposite_sides():
+    x = torch.arange(64).view(1, 1, 8, 8)
+    assert torch.equal(centre_crop(x, (4, 6)), x[..., 2:6, 1:7])
+
+
+def test_shift_by_the_period_shifts_the_output():
+    network = UNet(base_channels=2, dropout=0.0).double().eval()
+    image = torch.randn(1, 1, 220, 220, dtype=torch.float64)
+    with torch.no_grad():
+        whole = network(image)
+        torch.testing.assert_close(network(image[..., 16:, 16:]), whole[..., 16:, 16:])
+        assert not torch.allclose(network(image[..., 8:212, 8:212]), whole[..., 8:28, 8:28])
