@@ -1,55 +1,85 @@
-"""Writing a file completely or not at all."""
+"""Files appear whole or not at all.
+
+What is written goes to a temporary file in the same folder, which replaces the target in one step
+when it is complete. A failure leaves the folder as it was and is told in one sentence.
+"""
 
 import os
-import tempfile
-from contextlib import contextmanager
+import secrets
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from unet_paper.errors import InputError
 
 
 @contextmanager
-def atomic_write(path):
-    """Give a temporary path in the folder of `path`; rename it to `path` on success, remove it on failure.
+def atomic_write(path, *, failures=OSError):
+    """Write a file under a temporary name and rename it when it is complete.
 
     Parameters
     ----------
-    path : path
-        The file to write; an existing one is replaced only when everything was written. Its folder
-        must exist.
+    path : path-like
+        The file to write or to replace; its folder must exist.
+    failures : exception type or tuple of them
+        What the writer raises when the file cannot be written (disk full, no permission).
 
     Yields
     ------
-    pathlib.Path
-        A new empty file to write to.
+    Path
+        The temporary path to write to, in the same folder and with the same suffix.
 
     Raises
     ------
     InputError
-        If the folder does not exist or is not writable, or writing failed, as with a full disk.
+        If the file cannot be written. The temporary file is removed, and a file that was at `path`
+        stays as it was, whatever the exception.
 
     Examples
     --------
     >>> import tempfile
-    >>> folder = Path(tempfile.mkdtemp())
-    >>> with atomic_write(folder / "note.txt") as temporary:
-    ...     _ = temporary.write_text("whole")
-    >>> (folder / "note.txt").read_text()
-    'whole'
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     with atomic_write(Path(folder) / "note.txt") as temporary:
+    ...         _ = temporary.write_text("complete")
+    ...     os.listdir(folder)
+    ['note.txt']
     """
     path = Path(path)
-    temporary = None
+    temporary = path.with_name(f".{path.stem}-{secrets.token_hex(4)}{path.suffix}")
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem[:40]}.", suffix=path.suffix)
-        os.close(handle)
-        temporary = Path(name)
+        if path.is_dir():
+            raise IsADirectoryError(None, "it is a folder")
         yield temporary
-        mask = os.umask(0)
-        os.umask(mask)
-        temporary.chmod(0o666 & ~mask)  # mkstemp makes files private
-        temporary.replace(path)
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror or error}") from error
+        with open(temporary, "r+b") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except failures as error:
+        raise InputError(f"cannot write {path}: {_reason(error)}") from error
     finally:
-        if temporary is not None:
+        with suppress(OSError):  # its folder is not a folder, or is gone: nothing was left there
             temporary.unlink(missing_ok=True)
+
+
+def check_writable(path):
+    """Raise `InputError` unless `path` can be written: for a command to call before its long work.
+
+    Examples
+    --------
+    >>> check_writable("/no/such/folder/map.tif")
+    Traceback (most recent call last):
+    unet_paper.errors.InputError: cannot write /no/such/folder/map.tif: the folder does not exist
+    """
+    path = Path(path)
+    probe = path.with_name(f".{path.stem}-{secrets.token_hex(4)}{path.suffix}")
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(None, "it is a folder")
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {_reason(error)}") from error
+
+
+def _reason(error):
+    if isinstance(error, FileNotFoundError):
+        return "the folder does not exist"
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -276,10 +276,10 @@ def _class_weights(class_weights, labels):
     background = labels == 0
     n_background = np.count_nonzero(background)
     if class_weights is None:
-        pair = 0, 0
+        pair = 0.0, 0.0
     elif isinstance(class_weights, str) and class_weights == "balanced":
         counts = n_background, labels.size - n_background
-        pair = tuple(labels.size / (2 * n) if 0 < n < labels.size else 1 for n in counts)
+        pair = tuple(labels.size / (2 * n) if 0 < n < labels.size else 1.0 for n in counts)
     elif isinstance(class_weights, Mapping):
         pair = tuple(class_weights[key] for key in (0, 1)) if set(class_weights) == {0, 1} else ()
     else:

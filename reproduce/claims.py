@@ -1,0 +1,249 @@
+"""What the paper claims, where, the command that checks it, and whether it held, by the records.
+
+A claim about the method is proved by a test. A claim about scores, time or memory is decided by the
+newest records, and left open where a record cannot decide it: held-out slices of the training stack
+are not the hidden test set, and a processor is not the "recent GPU" of the abstract.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from reproduce.records import RESULTS, read
+from reproduce.rows import (
+    DASH,
+    TITLES,
+    duration,
+    latest,
+    memory,
+    of,
+    paired_differences,
+    score_text,
+    spread,
+    spread_text,
+    table,
+)
+from reproduce.tables import ablation_groups, device, network_seconds, on_test_labels
+
+HELD, NOT_HELD, MEASURED, OPEN = "held", "did not hold", "measured", "not yet measured"
+
+
+class Status(NamedTuple):
+    """Whether a claim held, and the evidence in a few words."""
+
+    state: str
+    evidence: str
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim of the paper.
+
+    Attributes
+    ----------
+    text, place : str
+        What is claimed, and where in the paper.
+    command : str
+        What checks it, without ``python -m reproduce``.
+    status : callable
+        ``status(records, numbers)``, numbers by the id of ``results/paper.json``, returns a `Status`.
+    """
+
+    text: str
+    place: str
+    command: str
+    status: Callable
+
+
+def proved(test, evidence):
+    """The status of a claim about the method that a test proves."""
+    return lambda records, numbers: Status(HELD, f"{evidence} (`{test}`)")
+
+
+def score_of_table1(metric):
+    """Decide a number of Table 1 by the U-Net's best-covered record."""
+
+    def status(records, numbers):
+        ours = [r for r in of(records, "table1") if r.name == "unet" and metric in r.scores]
+        paper = numbers[f"table1/unet/{metric}"]["value"]
+        if not ours:
+            return Status(OPEN, DASH)
+        tested = [r for r in ours if on_test_labels(r)]
+        if tested:
+            value = min(r.scores[metric] for r in tested)
+            text = f"{score_text(metric, value)} on the test volume, the paper {score_text(metric, paper)}"
+            return Status(HELD if value <= paper else NOT_HELD, text)
+        slices = max((r.conditions["slices"] for r in ours), key=n_slices)
+        values = [r.scores[metric] for r in ours if r.conditions["slices"] == slices]
+        text = f"{score_text(metric, min(values))} on held-out slices {slices} of the training stack, not the test volume"
+        return Status(MEASURED, text)
+
+    return status
+
+
+def n_slices(text):
+    """How many slices a range like ``24-29`` holds.
+
+    Examples
+    --------
+    >>> n_slices("24-29")
+    6
+    """
+    first, last = text.split()[-1].split("-")
+    return int(last) - int(first) + 1
+
+
+def training_cost(records, numbers):
+    """Time and memory of one training against 10 hours and 6 GB."""
+    ours = [r for r in of(records, "table1") if r.name == "unet" and network_seconds(r)]
+    if not ours:
+        return Status(OPEN, DASH)
+    best = max(ours, key=lambda r: (on_gpu(r), r.scores.get("v_rand", 0)))
+    seconds, peak = network_seconds(best), best.provenance["peak_bytes"]
+    fits = seconds <= 3600 * numbers["training_time"]["value"]
+    if on_gpu(best):
+        fits = fits and peak <= 1e9 * numbers["training_memory"]["value"]
+    scores = f"V_Rand {score_text('v_rand', best.scores.get('v_rand'))} after {best.conditions['steps']:,} steps"
+    return Status(HELD if fits else NOT_HELD, f"{duration(seconds)}, {memory(peak)} on {device(best)}; {scores}")
+
+
+def inference_time(records, numbers):
+    """Time of a 512 x 512 slice without averaging; only a GPU decides."""
+    times = {}
+    for r in records:
+        alone = r.conditions.get("rotations") in (None, "none") and r.name == "unet"
+        for name, value in r.measures.items():
+            if alone and name.endswith("seconds_per_slice") and r.experiment in ("table1", "benchmark"):
+                times.setdefault(on_gpu(r), []).append((value, device(r)))
+    if not times:
+        return Status(OPEN, DASH)
+    seconds, where = min(times[max(times)])
+    held = HELD if seconds < numbers["inference_time"]["value"] else NOT_HELD
+    return Status(held if max(times) else MEASURED, f"{duration(seconds)} on {where}")
+
+
+def on_gpu(record):
+    """Whether a record was measured on a GPU; processors are named with their cores."""
+    return not device(record).endswith("cores")
+
+
+def few_images(records, numbers):
+    """V_Rand against the number of training slices."""
+    ours = sorted(of(records, "learning-curve"), key=lambda r: r.conditions["train_slices"])
+    if not ours:
+        return Status(OPEN, DASH)
+    points = {}
+    for r in ours:
+        points.setdefault(r.conditions["train_slices"], []).append(r.scores["v_rand"])
+    text = ", ".join(f"{spread(values).mean:.3f} with {n}" for n, values in points.items())
+    return Status(MEASURED, f"V_Rand {text} training slices")
+
+
+def matters(variant, metric="v_rand"):
+    """Decide a part of the recipe by leaving it out: worse by more than its spread over pairs of runs."""
+
+    def status(records, numbers):
+        base, groups = ablation_groups(records)
+        ours = next((group for group in groups if group[0].name == variant), [])
+        differences = paired_differences(ours, base, metric)
+        if not differences:
+            return Status(OPEN, DASH)
+        how = spread(differences)
+        text = f"without it {TITLES[metric]} changes by {spread_text(metric, differences, signed=True)}"
+        if how.deviation is None:
+            return Status(MEASURED, f"{text}, one run")
+        return Status(HELD if how.mean < -how.deviation else NOT_HELD, f"{text}, {how.count} runs")
+
+    return status
+
+
+def beats_sliding_window(records, numbers):
+    """Decide the comparison with the sliding window by runs under one protocol."""
+    theirs = [r for r in of(records, "systems") if r.name == "sliding-window" and "v_rand" in r.scores]
+    for rival in reversed(theirs):
+        protocol = rival.conditions.get("slices"), rival.conditions.get("rotations")
+        ours = [
+            r
+            for r in of(records, "systems") + of(records, "table1")
+            if r.name == "unet" and (r.conditions.get("slices"), r.conditions.get("rotations")) == protocol
+        ]
+        if ours:
+            best = max(ours, key=lambda r: r.scores["v_rand"])
+            a, b = best.scores, rival.scores
+            won = a["v_rand"] > b["v_rand"] and a["warping_error"] <= b["warping_error"]
+            text = ", ".join(
+                f"{TITLES[m]} {score_text(m, a[m])} against {score_text(m, b[m])}" for m in ("warping_error", "v_rand")
+            )
+            return Status(HELD if won else NOT_HELD, f"{text} on slices {protocol[0]}")
+    return Status(OPEN, DASH)
+
+
+CLAIMS = (
+    Claim(
+        "23 convolutional layers with the sizes of the drawing, 572 to 388",
+        "section 2, Figure 1",
+        "figure1",
+        proved("tests/test_figures.py", "measured on the network: every size, 23 layers, 31,030,658 parameters"),
+    ),
+    Claim(
+        "seamless segmentation of any size by overlap-tile, mirrored at the border",
+        "section 2, Figure 2",
+        "figure2",
+        proved("tests/test_overlap_tile.py", "exact where the stride is a multiple of 16 px; abutting 388 px tiles differ"),
+    ),
+    Claim(
+        "a weight map that makes the network separate touching cells",
+        "section 3, Equation 2, Figure 3",
+        "figure3",
+        proved("tests/test_weight_map.py", "the map equals its definition; for its effect see the ablations"),
+    ),
+    *(
+        Claim(f"{TITLES[metric]} {value}, {rank}", "section 4, Table 1", "table1", score_of_table1(metric))
+        for metric, value, rank in (
+            ("warping_error", "0.000353", "the best of the challenge"),
+            ("rand_error", "0.0382", "better than the sliding window"),
+            ("pixel_error", "0.0611", "better than the sliding window"),
+        )
+    ),
+    Claim("trained in 10 hours on an NVidia Titan (6 GB)", "section 5", "table1", training_cost),
+    Claim("segments a 512 x 512 image in less than a second", "abstract", "table1 --rotations none", inference_time),
+    Claim("learns from very few annotated images", "abstract, section 3.1", "learning-curve", few_images),
+    Claim("elastic deformation is the key to learning from few images", "section 3.1", "ablations", matters("no-elastic")),
+    Claim("dropout augments further, implicitly", "section 3.1", "ablations", matters("no-dropout")),
+    Claim(
+        "the border weight of Equation 2 separates cells", "section 3", "ablations", matters("no-border-weight")
+    ),
+    Claim("outperforms the sliding-window network", "abstract, section 1, Table 1", "systems", beats_sliding_window),
+)
+
+
+def read_numbers(path=RESULTS / "paper.json"):
+    """The published numbers, a list of dictionaries."""
+    return json.loads(path.read_text(encoding="utf-8"))["numbers"]
+
+
+def claims_table(records, numbers):
+    """Every claim with its place, check, state and evidence, as Markdown."""
+    by_id = {number["id"]: number for number in numbers}
+    rows = []
+    for claim in CLAIMS:
+        state, evidence = claim.status(records, by_id)
+        rows.append([claim.text, claim.place, f"`python -m reproduce {claim.command}`", f"**{state}**", evidence])
+    return table(["the paper claims", "place", "check", "did it hold", "evidence"], rows)
+
+
+def add_arguments(parser):
+    """Arguments of the command beyond those every command has."""
+
+
+def run(arguments):
+    """Print every claim; returns the exit status."""
+    records = latest(read(arguments.out / "records.jsonl"))
+    by_id = {number["id"]: number for number in read_numbers()}
+    for number, claim in enumerate(CLAIMS, 1):
+        state, evidence = claim.status(records, by_id)
+        print(f"{number:2}. {claim.text} ({claim.place})")
+        print(f"    {state}" + ("" if evidence == DASH else f": {evidence}"))
+        print(f"    python -m reproduce {claim.command}")
+    return 0

@@ -1,0 +1,79 @@
+"""Sweep: learning rates, numbers of steps and warm-ups on one fold (S13).
+
+The paper gives none of them. Every combination is trained on the training slices of one fold and scored
+on its held-out slices; all are recorded, also those whose loss became infinite.
+"""
+
+import itertools
+from dataclasses import replace
+
+from unet_paper.predict import ROTATIONS
+
+from reproduce import experiment
+from reproduce.ablations import attempt
+from unet_paper.config import ExperimentConfig
+from unet_paper.data import find_data, load_isbi
+from unet_paper.train import paper_recipe
+
+DEFAULT = ExperimentConfig().training
+
+
+def add_arguments(parser):
+    """Arguments of the command beyond those every command has."""
+    parser.add_argument("--fold", type=int, default=0, help="default: 0")
+    parser.add_argument("--learning-rates", type=float, nargs="+", default=[5e-4, 1e-3, 2e-3, 4e-3], metavar="RATE")
+    parser.add_argument("--steps", type=int, nargs="+", default=[DEFAULT.steps], help=f"default: {DEFAULT.steps}")
+    parser.add_argument(
+        "--warmup", type=int, nargs="+", default=[DEFAULT.warmup_steps], help=f"steps, default: {DEFAULT.warmup_steps}"
+    )
+    parser.add_argument("--rotations", default="none", choices=ROTATIONS, help="average to predict with")
+
+
+def run(arguments):
+    """Run the command; returns the exit status."""
+    data = load_isbi(find_data(arguments.data))
+    part = experiment.parts(len(data.images), [arguments.fold])
+    tries = combinations(ExperimentConfig(), arguments.learning_rates, arguments.steps, arguments.warmup)
+    for number, config in enumerate(tries, 1):
+        system = build(config)
+        print(f"[{number}/{len(tries)}] {system.title}")
+        attempt(
+            system,
+            data,
+            part,
+            experiment_name="sweep",
+            seed=arguments.seed,
+            device=arguments.device,
+            out=arguments.out,
+            rotations=[arguments.rotations],
+            conditions=conditions(config),
+        )
+    return 0
+
+
+def combinations(config, learning_rates, steps, warmups):
+    """Every combination as an `ExperimentConfig`, the short runs first.
+
+    Examples
+    --------
+    >>> tries = combinations(ExperimentConfig(), [1e-3, 2e-3], [200, 100], [50])
+    >>> [(c.training.steps, c.training.learning_rate) for c in tries]
+    [(100, 0.001), (100, 0.002), (200, 0.001), (200, 0.002)]
+    """
+    return [
+        replace(config, training=replace(config.training, learning_rate=rate, steps=n, warmup_steps=warmup))
+        for n, warmup, rate in itertools.product(sorted(steps), warmups, learning_rates)
+    ]
+
+
+def conditions(config):
+    """What tells the tries apart, for the record."""
+    return {"learning_rate": config.training.learning_rate, "warmup_steps": config.training.warmup_steps}
+
+
+def build(config):
+    """The `System` of one try."""
+    how = config.training
+    name = f"sweep-rate{how.learning_rate:g}-steps{how.steps}-warmup{how.warmup_steps}"
+    title = f"learning rate {how.learning_rate:g}, {how.steps} steps, warm-up {how.warmup_steps}"
+    return experiment.System(name, title, paper_recipe(config), {"depth": config.network.depth})

@@ -1,0 +1,146 @@
+"""Variants of the U-Net for the ablations: what the paper leaves open or argues for, changed alone.
+
+Each network is a function or class of its own, so that the network of the paper keeps no option that
+the paper does not have. `zero_padded_sampler` and `padded_sampler` make the tiles that go with them.
+"""
+
+import math
+from dataclasses import asdict
+
+import numpy as np
+import torch
+from torch import nn
+
+from reproduce.systems.common import MARGIN, TILE, Padded
+from unet_paper import shapes
+from unet_paper.model import DoubleConvolution, UNet, UpConvolution, he_normal
+from unet_paper.sampler import TileSampler
+from unet_paper.weight_map import cells_from_membranes, unet_weight_map
+
+REACH = 0.8  # of its side a tile, rotated and deformed, reaches from its centre; half a border of zeros mirrors to it
+
+
+def linear_up_convolutions(**network):
+    """U-Net without the ReLU after its up-convolutions; the paper does not mention one (S6).
+
+    Examples
+    --------
+    >>> sum(isinstance(m, nn.ReLU) for m in linear_up_convolutions().modules())
+    18
+    """
+    model = UNet(**network)
+    for up in model.up_convolutions:
+        up[1] = nn.Identity()
+    return model
+
+
+def released(**network):
+    """U-Net of the authors' release: the last up-convolution keeps its 128 channels (S7).
+
+    The upsampled map comes first in the concatenation, as in `UNet`.
+
+    Examples
+    --------
+    >>> sum(p.numel() for p in released().parameters())
+    31100354
+    """
+    model = UNet(**network)
+    channels = model.config.base_channels
+    model.up_convolutions[0] = UpConvolution(2 * channels, 2 * channels).apply(he_normal)
+    model.expansive[0] = DoubleConvolution(3 * channels, channels).apply(he_normal)
+    return model
+
+
+def padded(margin=MARGIN, **network):
+    """U-Net with zero padding in every 3x3 convolution, so that nothing is cropped.
+
+    Sides are multiples of 16; in evaluation `margin` pixels a side are left out of the output.
+
+    Examples
+    --------
+    >>> sum(p.numel() for p in padded().parameters())
+    31030658
+    """
+    model = SamePaddingUNet(**network)
+    return Padded(model, shapes.period(model.config.depth), margin)
+
+
+class SamePaddingUNet(UNet):
+    """The U-Net's layers with zero padding: logits as large as the image."""
+
+    def __init__(self, in_channels=1, n_classes=2, base_channels=64, depth=4, dropout=0.5):
+        super().__init__(in_channels, n_classes, base_channels, depth, dropout)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d) and module.kernel_size == (3, 3):
+                module.padding = (1, 1)
+
+    def forward(self, image):
+        depth = self.config.depth
+        x, skips = image, []
+        for level, convolutions in enumerate(self.contracting):
+            x = convolutions(self.pool(x) if level else x)  # 512, 256, 128, 64, 32
+            if level >= depth - 1:
+                x = self.dropout(x)
+            skips.append(x)
+        for level in reversed(range(depth)):
+            x = self.expansive[level](torch.cat([self.up_convolutions[level](x), skips[level]], dim=1))
+        return self.score(x)  # (N, 2, 512, 512)
+
+
+def padded_sampler(config, images, labels, device="cpu"):
+    """The paper's tiles for a padded network: 512 px in and out, with the weight map."""
+    return TileSampler(
+        images,
+        labels,
+        weight_maps(config, labels),
+        input_size=TILE,
+        output_size=TILE,
+        augmentation=config.augmentation,
+        device=device,
+    )
+
+
+def zero_padded_sampler(config, images, labels, device="cpu"):
+    """The paper's tiles with zeros, the mean gray value, instead of the mirrored image around each slice."""
+    return ZeroPaddedSampler(
+        images,
+        labels,
+        weight_maps(config, labels),
+        input_size=config.training.input_size,
+        output_size=shapes.output_size(config.training.input_size, config.network.depth),
+        augmentation=config.augmentation,
+        device=device,
+    )
+
+
+def weight_maps(config, labels):
+    """Equation 2 for every slice of `labels`, float32 (Z, H, W)."""
+    return np.stack([unet_weight_map(cells_from_membranes(plane), **asdict(config.weight_map)) for plane in labels])
+
+
+class ZeroPaddedSampler:
+    """`TileSampler` that sees nothing beyond a slice: gray value 0 and weight 0 there.
+
+    It draws the same random numbers, so that its tiles differ from the U-Net's in nothing else.
+
+    Examples
+    --------
+    >>> stack = np.ones((1, 20, 20), np.float32)
+    >>> sampler = ZeroPaddedSampler(stack, stack, stack, input_size=188, output_size=4)
+    >>> tile = sampler(np.array([[0, 9.5, 9.5, 0, 1, 0] + [0] * 18], np.float32))  # centred, nothing random
+    >>> tile.image.sum().item(), tile.weights.sum().item()
+    (400.0, 16.0)
+    """
+
+    def __init__(self, images, labels, weights, *, input_size, **others):
+        self.border = math.ceil(REACH * input_size / 2)
+        pads = ((0, 0), (self.border, self.border), (self.border, self.border))
+        padded_stack = (np.pad(np.asarray(a), pads) for a in (images, labels, weights))
+        self.draw = TileSampler(images, labels, weights, input_size=input_size, **others).draw
+        self.tiles = TileSampler(*padded_stack, input_size=input_size, **others)
+
+    def __call__(self, drawn):
+        """As `TileSampler.__call__`, of what `draw` returned."""
+        drawn = torch.as_tensor(drawn).clone()
+        drawn[:, 1:3] += self.border
+        return self.tiles(drawn)

@@ -1,0 +1,264 @@
+"""The tables of results/TABLES.md, each a pure function of the records and the published numbers.
+
+A function returns Markdown, or the empty string where nothing has been measured. Records of equal
+conditions but different seeds make one row each and one more for mean ± sample standard deviation.
+"""
+
+from reproduce.records import SCORES
+from reproduce.rows import (
+    DASH,
+    TITLES,
+    duration,
+    frozen,
+    grouped,
+    key,
+    measure_text,
+    measure_title,
+    memory,
+    of,
+    paired_differences,
+    score_text,
+    settings,
+    spread_text,
+    table,
+    title,
+    varying,
+)
+
+BASES = ("base", "unet")  # names that the row of comparison of the ablations may have
+NOT_THE_PAPERS_SCORE = (
+    "The paper's scores were computed by the organisers on hidden labels of the challenge's test volume. Ours, "
+    "unless a row says otherwise, are cross-validated: slices of the training stack, segmented by networks that did "
+    "not train on them. A cross-validated score on the training stack is not the hidden-test score of the paper; the "
+    "two stand side by side for orientation and do not decide who is better."
+)
+SCORE_HEADS = [TITLES[metric] for metric in SCORES]
+
+
+def score_cells(scores):
+    """The five cells of a row of scores."""
+    return [score_text(metric, scores.get(metric)) for metric in SCORES]
+
+
+def mean_cells(records):
+    """The five cells of mean ± standard deviation over records."""
+    return [spread_text(metric, [r.scores[metric] for r in records if metric in r.scores]) for metric in SCORES]
+
+
+def by_seed(records):
+    """Groups of records that differ in their seed alone, averaged maps apart."""
+    return grouped(records, lambda r: (key(r, ["seeds"]), len(r.conditions.get("seeds", [0])) > 1, device(r)))
+
+
+def device(record):
+    """Where a record was measured."""
+    return record.provenance.get("device", DASH)
+
+
+def seeds_text(record):
+    """The seed of a row, or the seeds whose maps were averaged."""
+    seeds = record.conditions.get("seeds", [])
+    return f"{', '.join(map(str, seeds))} (maps averaged)" if len(seeds) > 1 else ", ".join(map(str, seeds)) or DASH
+
+
+def network_seconds(record):
+    """Training time of one network of a record that may hold one for each fold."""
+    seconds = record.measures.get("train_seconds")
+    return None if seconds is None else seconds / max(len(record.conditions.get("folds", [0])), 1)
+
+
+def on_test_labels(record):
+    """Whether a record was scored against labels of the challenge's test volume."""
+    return str(record.conditions.get("slices", "")).startswith("test")
+
+
+def table1(records, numbers, *, brief=False):
+    """Table 1: published rows and ours side by side; `brief` keeps the paper's own rows of interest."""
+    ours = of(records, "table1")
+    if not ours:
+        return ""
+    rows = [
+        published_row(group) for group in published(numbers, ("human", "unet", "sliding-window") if brief else None)
+    ]
+    for group in by_seed(ours):
+        first = group[0]
+        rows += [our_row(record, seeds_text(record), score_cells(record.scores)) for record in group]
+        if len(group) > 1:
+            mean = our_row(first, f"mean ± sd of {len(group)}", mean_cells(group))
+            rows.append([f"**{cell}**" if i in (0, 4) else cell for i, cell in enumerate(mean)])
+    head = ["system", "trained on", "scored on", "rotations", "seed", *SCORE_HEADS]
+    head += ["training of a network", "device", "comparable with the paper's row"]
+    return f"{NOT_THE_PAPERS_SCORE}\n\n{table(head, rows)}"
+
+
+def published(numbers, names=None):
+    """Published numbers that are scores of a system, grouped by system."""
+    scores = [n for n in numbers if n["metric"] in SCORES and (names is None or n["name"] in names)]
+    return grouped(scores, lambda n: n["name"])
+
+
+def published_row(group):
+    """A row of `table1` from the published scores of one system."""
+    name = group[0]["name"]
+    places = dict.fromkeys(f"{n['protocol']} ({n['place']})" for n in group)
+    row = [group[0]["title"] + (", the paper" if name == "unet" else ""), DASH, "; ".join(places), DASH, DASH]
+    row += score_cells({n["metric"]: n["value"] for n in group})
+    if name != "unet":
+        return [*row, DASH, DASH, "yes: test volume"]
+    row[1], row[3] = "30 slices", "7"
+    return [*row, "10 h", "NVidia Titan, 6 GB", "it is the paper's row"]
+
+
+def our_row(record, seed, scores):
+    """A row of `table1` from a record of ours."""
+    what = record.conditions
+    steps = f", {what['steps']:,} steps" if "steps" in what else ""
+    if on_test_labels(record):
+        scored, comparable = f"{what['slices']}, labels published later", "yes: test volume"
+    else:
+        scored, comparable = f"held-out slices {what.get('slices', DASH)}", "no: held-out slices of the training stack"
+        if what.get("slices") != "0-29":
+            comparable += ", not all of them"
+    trained = f"{what.get('train_slices', DASH)} slices{steps}"
+    row = [title(record), trained, scored, what.get("rotations", DASH), seed, *scores]
+    return [*row, duration(network_seconds(record)), device(record), comparable]
+
+
+def cost(records, numbers):
+    """What the paper's experiment costs, one row for each way it was run."""
+    ours = of(records, "table1")
+    if not ours:
+        return ""
+    value = {n["id"]: n["value"] for n in numbers}
+    paper = [f"{value['training_time']} h", DASH, f"below {value['inference_time']} s", "not said"]
+    rows = [["U-Net, the paper", "NVidia Titan", DASH, *paper, f"at most {value['training_memory']} GB"]]
+    for record in ours:
+        seconds, steps = network_seconds(record), record.conditions.get("steps")
+        times = [duration(seconds), duration(seconds / steps) if seconds and steps else DASH]
+        times.append(duration(record.measures.get("predict_seconds_per_slice")))
+        label = f"{title(record)}, {record.conditions.get('slices')}, seed {seeds_text(record)}"
+        memory_text = memory(record.provenance.get("peak_bytes"))
+        steps_text = f"{steps:,}" if steps else DASH
+        rows.append([label, device(record), steps_text, *times, record.conditions.get("rotations", DASH), memory_text])
+    head = [
+        "system",
+        "device",
+        "steps",
+        "training of a network",
+        "a step",
+        "inference a slice",
+        "rotations",
+        "peak memory",
+    ]
+    return table(head, rows) + "\n\nPeak memory: allocated on the device for a GPU, resident in the process for a CPU."
+
+
+def phantom(records, numbers):
+    """The synthetic stack: what was trained beside what was not."""
+    rows = [[title(r), r.conditions.get("slices", DASH), *score_cells(r.scores)] for r in of(records, "quick")]
+    return table(["network", "held-out slices", *SCORE_HEADS], rows) if rows else ""
+
+
+def sweep(records, numbers):
+    """Everything that was tried for learning rate, schedule and steps, failures included."""
+    ours = of(records, "sweep")
+    if not ours:
+        return ""
+    names = [name for name in varying(ours) if name != "outcome"]
+    rows = []
+    for record in ours:
+        flat = settings(record)
+        cells = [DASH if flat.get(name) is None else str(flat[name]) for name in names]
+        outcome = flat.get("outcome") or ("finished" if record.scores else DASH)
+        time = duration(network_seconds(record))
+        rows.append([record.name, *cells, seeds_text(record), outcome, *score_cells(record.scores), time])
+    heads = ["run", *(name.replace("_", " ") for name in names), "seed", "outcome", *SCORE_HEADS, "training"]
+    return table(heads, rows)
+
+
+def ablation_groups(records):
+    """The base records of the ablations, and the records of each variant."""
+    ours = of(records, "ablations")
+    base = next((found for name in BASES if (found := [r for r in ours if r.name == name])), [])
+    groups = grouped([r for r in ours if r.name not in BASES], lambda r: r.name)
+    return base, groups
+
+
+def ablations(records, numbers):
+    """Differences of each variant to the base row under equal folds and seeds."""
+    base, variants = ablation_groups(records)
+    if not base or not variants:
+        return ""
+    rows = [[f"**{title(base[0])}**", len(base), *mean_cells(base)]]
+    for group in variants:
+        differences = {metric: paired_differences(group, base, metric) for metric in SCORES}
+        cells = [spread_text(metric, differences[metric], signed=True) for metric in SCORES]
+        rows.append([title(group[0]), len(differences["v_rand"]), *cells])
+    text = table(["variant", "runs", *SCORE_HEADS], rows)
+    return text + (
+        "\n\nFirst row: mean ± standard deviation of the base. Other rows: variant minus base, paired by folds and "
+        "seed, mean ± standard deviation over the pairs. For errors, positive is worse; for V_Rand and V_Info, "
+        "negative is worse."
+    )
+
+
+def learning_curve(records, numbers):
+    """Scores against the number of training slices."""
+    groups = grouped(of(records, "learning-curve"), lambda r: r.conditions["train_slices"])
+    rows = [
+        [group[0].conditions["train_slices"], len(group), *mean_cells(group)]
+        for group in sorted(groups, key=lambda group: group[0].conditions["train_slices"])
+    ]
+    return table(["training slices", "runs", *SCORE_HEADS], rows) if rows else ""
+
+
+def system_groups(records):
+    """Records of the systems' comparison, a group for each system and protocol; the U-Net from Table 1 if need be."""
+    ours = of(records, "systems")
+    if ours and not any(r.name == "unet" for r in ours):
+        slices = {r.conditions.get("slices") for r in ours}
+        ours = [r for r in of(records, "table1") if r.name == "unet" and r.conditions.get("slices") in slices] + ours
+    fields = ("slices", "rotations", "train_slices")
+    return grouped(ours, lambda r: (r.name, device(r), *(frozen(r.conditions.get(field)) for field in fields)))
+
+
+def systems(records, numbers):
+    """Every system under the same protocol, score beside cost."""
+    rows = []
+    for group in system_groups(records):
+        first = group[0]
+        what, have = first.conditions, first.measures
+        slices = f"{what.get('train_slices', DASH)} / {what.get('slices', DASH)}"
+        parameters = measure_text("parameters_count", have.get("parameters_count"))
+        work = measure_text("gflop", have.get("gflop_per_slice"))
+        times = duration(network_seconds(first)), duration(have.get("predict_seconds_per_slice"))
+        peak = memory(first.provenance.get("peak_bytes"))
+        rows.append(
+            [title(first), slices, len(group), *mean_cells(group), parameters, work, *times, peak, device(first)]
+        )
+    head = ["system", "training slices / held-out slices", "runs", *SCORE_HEADS, "parameters", "GFLOP a slice"]
+    head += ["training of a network", "inference a slice", "peak memory", "device"]
+    return table(head, rows) if rows else ""
+
+
+def benchmark_groups(records):
+    """Benchmark records by the ``group`` of their conditions and the device."""
+    return grouped(of(records, "benchmark"), lambda r: (r.conditions.get("group", "other"), device(r)))
+
+
+def benchmarks(records, numbers):
+    """Speed and memory, a table for each group of operations and each device."""
+    parts = []
+    for group in benchmark_groups(records):
+        measures = list(dict.fromkeys(name for r in group for name in r.measures))
+        names = [
+            n for n in dict.fromkeys(n for r in group for n in r.conditions) if n not in ("group", "title", "seeds")
+        ]
+        head = ["operation", *(n.replace("_", " ") for n in names), *map(measure_title, measures)]
+        rows = [
+            [title(r), *(str(r.conditions.get(n, DASH)) for n in names)]
+            + [measure_text(m, r.measures.get(m)) for m in measures]
+            for r in group
+        ]
+        parts.append(f"### {group[0].conditions.get('group', 'other')}\n\n{device(group[0])}\n\n{table(head, rows)}")
+    return "\n\n".join(parts)

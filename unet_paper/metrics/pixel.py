@@ -1,0 +1,74 @@
+"""Pixel error: one minus the best F-score of the class cell, pooled over the stack.
+
+One of the three metrics of the paper's table 1. The fraction of wrong pixels at threshold 0.5, which
+sometimes goes by the same name, is another number and is not computed here.
+"""
+
+import numpy as np
+
+from unet_paper.metrics._common import best_f_score, f_score, precision_and_recall
+from unet_paper.metrics._proposal import Metric, evaluate
+
+
+def pixel_error(labels, probability, *, progress=None, workers=None):
+    r"""Pixel error of a cell-probability map.
+
+    Parameters
+    ----------
+    labels : array_like, shape (Z, H, W) or (H, W)
+        Ground truth: 0 is membrane, 1 (or 255, or True) is cell.
+    probability : array_like, same shape
+        Probability of cell: float in [0, 1], bool, or uint8, which counts as value / 255 in float32. A map
+        that holds only 0 and 1 is a segmentation and is evaluated once, at threshold 0.
+    progress : callable, optional
+        Wraps the iterator over slices and is called as ``progress(iterator, total=Z)``, for example ``tqdm.tqdm``.
+    workers : int, optional
+        Threads over slices; by default one for each core.
+
+    Returns
+    -------
+    FScoreResult
+        ``value`` is the error at the best of the thresholds 0, 0.1, ... 1; 0 is perfect.
+
+    Raises
+    ------
+    InputError
+        If the shapes differ or are empty, the labels are not binary, or a probability lies outside [0, 1].
+
+    Notes
+    -----
+    TP, FP and FN count cell pixels over all slices and
+
+    .. math:: E = 1 - \max_t \frac{2 P R}{P + R}, \quad P = \frac{TP}{TP + FP}, \quad R = \frac{TP}{TP + FN}
+
+    where a side without an error is 1. A pixel is cell in the proposal if its probability exceeds t.
+
+    References
+    ----------
+    I. Arganda-Carreras et al., Crowdsourcing the creation of image segmentation algorithms for
+    connectomics, Frontiers in Neuroanatomy 9:142, 2015, doi:10.3389/fnana.2015.00142.
+
+    Examples
+    --------
+    One of three cell pixels is missed: P = 1, R = 2/3, F = 0.8.
+
+    >>> pixel_error([[1, 1, 1, 0]], [[0.9, 0.9, 0.0, 0.0]])
+    FScoreResult(value=0.19999999999999996, threshold=0.0, precision=1.0, recall=0.6666666666666666)
+    """
+    return evaluate([PIXEL], labels, probability, progress, workers)[0]
+
+
+def _measure(proposal):
+    truth = proposal.truth.foreground
+    hits = np.count_nonzero(proposal.foreground & truth)
+    return hits, np.count_nonzero(proposal.foreground) - hits, np.count_nonzero(truth) - hits
+
+
+def _summarise(counts, thresholds, shape):
+    counts = np.array(counts).swapaxes(0, 1)  # (T, Z, 3)
+    precision, recall = precision_and_recall(counts.sum(axis=1))
+    per_slice = f_score(*precision_and_recall(counts))
+    return best_f_score(f_score(precision, recall), precision, recall, thresholds, per_slice, error=True)
+
+
+PIXEL = Metric(_measure, _summarise)
