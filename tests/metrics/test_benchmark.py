@@ -1,0 +1,21 @@
+"""The benchmark of the metrics on a tiny stack: the same code path, no promise about the time."""
+
+import pytest
+
+from reproduce import benchmark_metrics as benchmark
+from unet_paper.phantom import make_phantom
+
+
+def test_benchmark_times_every_metric_and_the_worst_case(monkeypatch):
+    def stack(folder):
+        images, labels = make_phantom(2, 64, 64, seed=0)
+        return (images / 255).astype("float32"), labels, "synthetic"
+
+    monkeypatch.setattr(benchmark, "_stack", stack)
+    rows = benchmark.benchmark_metrics(progress=False)
+    names = [row["metric"] for row in rows]
+    assert names == ["pixel_error", "rand_error", "v_rand", "v_info", "warping_error", "warping_error", "all five"]
+    assert all(row["seconds"] > 0 for row in rows)
+    assert rows[2]["ratio"] == pytest.approx(0.11 / rows[2]["seconds"])
+    assert rows[-1]["ratio"] is None
+    assert len(benchmark.format_table(rows).splitlines()) == 2 + len(rows)
