@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from reproduce.records import RESULTS
-from unet_paper.errors import InputError
+from unet_paper.errors import InputError, Interrupted, NonFiniteLoss
 
 COMMANDS = {
     "list": ("claims", "each claim of the paper, its place, the command that checks it, the status"),
@@ -15,6 +15,7 @@ COMMANDS = {
     "figure2": ("figure2", "overlap-tile with mirrored context, Figure 2"),
     "figure3": ("figure3", "cells and the weight map, Figure 3"),
     "table1": ("table1", "train, predict and score on ISBI 2012, Table 1"),
+    "elastic": ("figure_elastic", "elastic deformation of a grid and of a slice, section 3.1"),
     "sweep": ("sweep", "learning rates and steps on one fold"),
     "ablations": ("ablations", "what each part of the recipe brings"),
     "systems": ("compare_systems", "every other system as a row of the same table"),
@@ -23,9 +24,11 @@ COMMANDS = {
     "compare": ("compare", "two record files side by side, with a verdict"),
 }
 
+WITHOUT_DEVICE = ("list", "render", "compare")
 
-def parser():
-    """The command line as an argparse parser."""
+
+def parser(chosen=None):
+    """The command line as an argparse parser, complete for the command `chosen` or, by default, for all."""
     top = argparse.ArgumentParser(prog="python -m reproduce", description=__doc__)
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, (module, text) in COMMANDS.items():
@@ -34,18 +37,20 @@ def parser():
         sub.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="default: auto")
         sub.add_argument("--seed", type=int, default=0, help="default: 0")
         sub.add_argument("--out", type=Path, default=RESULTS, help="folder for results (default: results)")
-        importlib.import_module(f"reproduce.{module}").add_arguments(sub)
+        if chosen in (None, name):  # the others' modules need not be imported
+            importlib.import_module(f"reproduce.{module}").add_arguments(sub)
     return top
 
 
 def main(argv=None):
     """Run one command; returns the exit status."""
-    from unet_paper.predict import choose_device
-    from unet_paper.train import Interrupted, NonFiniteLoss
-
-    arguments = parser().parse_args(argv)
+    argv = sys.argv[1:] if argv is None else list(argv)
+    arguments = parser(next(iter(argv), "")).parse_args(argv)
     try:
-        arguments.device = choose_device(arguments.device)
+        if arguments.command not in WITHOUT_DEVICE:
+            from unet_paper.predict import choose_device
+
+            arguments.device = choose_device(arguments.device)
         return importlib.import_module(f"reproduce.{COMMANDS[arguments.command][0]}").run(arguments)
     except (InputError, NonFiniteLoss) as error:
         print(f"error: {error}", file=sys.stderr)

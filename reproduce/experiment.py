@@ -114,17 +114,16 @@ def run_training(system, data, part, *, seed, device, out):
         model, curve = train(
             system.recipe, images, labels, seed=seed, device=device, folder=folder, resume=True, report=report
         )
-    network = vars(model.config) if hasattr(model, "config") else {"system": system.name}
-    save_weights(
-        folder / "weights.safetensors", model, {"network": network, **gray_statistics(images), "seed": seed}
-    )
-    write_curve(Path(out) / "curves" / f"{system.name}-{part.name}-seed{seed}.csv", curve)
+    save_weights(folder / "weights.safetensors", model, {**gray_statistics(images), "seed": seed})
+    if steps:
+        write_curve(Path(out) / "curves" / f"{system.name}-{part.name}-seed{seed}.csv", curve)
+    seconds = curve.seconds[-1] if curve.seconds else 0.0
     done = {
-        "seconds": curve.seconds[-1],
+        "seconds": seconds,
         "steps": steps,
         "parameters": sum(p.numel() for p in model.parameters()),
         "provenance": records.provenance(
-            config=settings, seed=seed, data=data.sha256, device=device, wall_seconds=curve.seconds[-1], commit=commit
+            config=settings, seed=seed, data=data.sha256, device=device, wall_seconds=seconds, commit=commit
         ),
     }
     with atomic_write(account) as temporary:
@@ -146,7 +145,7 @@ def write_curve(path, curve):
 def load_run(system, part, *, seed, device, out):
     """The trained network of a part, and the statistics its input is normalised by."""
     model = system.recipe.build()
-    metadata = read_weights(run_folder(out, system, part, seed) / "weights.safetensors", model)
+    metadata, _ = read_weights(run_folder(out, system, part, seed) / "weights.safetensors", model)
     model = model.to(device, memory_format=torch.channels_last).eval()
     return model, {"mean": metadata["image_mean"], "std": metadata["image_std"]}
 
@@ -208,9 +207,7 @@ def cross_validate(system, data, chosen, *, experiment, seed, device, out, rotat
         stacks = []
         for part in chosen:
             images = data.images[list(part.held_out)]
-            stack, took = predict_part(
-                system, images, part, seed=seed, device=device, out=out, rotations=rotation
-            )
+            stack, took = predict_part(system, images, part, seed=seed, device=device, out=out, rotations=rotation)
             stacks.append(quantise(stack))
             seconds += took
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -111,8 +111,8 @@ def settings(record):
         for name, item in value.items():
             if isinstance(item, dict):
                 walk(item, [*path, name])
-            else:
-                flat.setdefault(name if name not in flat else ".".join([*path, name]), item)
+            elif flat.get(name) != item:  # a condition repeats what the recipe says
+                flat[".".join([*path, name])] = item
 
     config = record.provenance.get("config") or {}
     walk(config.get("recipe") or {}, [])

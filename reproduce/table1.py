@@ -11,9 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from reproduce import experiment, records
+from reproduce.montage import draw_montage
 from reproduce.systems import SYSTEMS, build_system
+from unet_paper import metrics
 from unet_paper.config import ExperimentConfig
-from unet_paper.data import find_data, load_isbi, read_labels, write_stack
+from unet_paper.data import find_data, load_isbi, read_images, read_labels, write_stack
 from unet_paper.errors import InputError
 from unet_paper.predict import ROTATIONS
 
@@ -46,8 +48,25 @@ def run(arguments):
         return 0
     chosen = experiment.parts(len(data.images), arguments.folds)
     name = "table1" if arguments.system == "unet" else "systems"
-    experiment.cross_validate(system, data, chosen, experiment=name, rotations=arguments.rotations, **how)
+    made = experiment.cross_validate(system, data, chosen, experiment=name, rotations=arguments.rotations, **how)
+    if name == "table1":
+        slices = [z for part in chosen for z in part.held_out]
+        print(f"figure: {montage(data, slices, made[0], arguments.out)}")
     return 0
+
+
+def montage(data, slices, record, out):
+    """Draw the held-out slices of a record with their errors; returns the figure's path."""
+    probability = read_images(Path(out) / record.prediction).array
+    labels = data.labels[slices]
+    return draw_montage(
+        data.images[slices],
+        labels,
+        probability,
+        metrics.score(labels, probability),
+        Path(out) / "figures" / "montage.png",
+        titles=[f"slice {z}" for z in slices],
+    )
 
 
 def test_map(system, *, seed, out, rotations):
@@ -96,5 +115,3 @@ def score_test(system, data, labels_path, *, rotations, seed, device, out):
         )
         records.append(record, Path(out) / "records.jsonl")
         print(experiment.summary(record))
-
-

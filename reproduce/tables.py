@@ -9,7 +9,6 @@ from reproduce.rows import (
     DASH,
     TITLES,
     duration,
-    frozen,
     grouped,
     key,
     measure_text,
@@ -25,12 +24,14 @@ from reproduce.rows import (
     varying,
 )
 
-BASES = ("base", "unet")  # names that the row of comparison of the ablations may have
+BASE = "paper"  # name of the ablations' row of comparison
 NOT_THE_PAPERS_SCORE = (
     "The paper's scores were computed by the organisers on hidden labels of the challenge's test volume. Ours, "
     "unless a row says otherwise, are cross-validated: slices of the training stack, segmented by networks that did "
     "not train on them. A cross-validated score on the training stack is not the hidden-test score of the paper; the "
-    "two stand side by side for orientation and do not decide who is better."
+    "two stand side by side for orientation and do not decide who is better. Published warping, Rand and pixel errors "
+    "are those of Table 1; V_Rand and V_Info those of the later leaderboard, foreground-restricted and after border "
+    "thinning, or of public re-implementations."
 )
 SCORE_HEADS = [TITLES[metric] for metric in SCORES]
 
@@ -100,8 +101,8 @@ def published(numbers, names=None):
 def published_row(group):
     """A row of `table1` from the published scores of one system."""
     name = group[0]["name"]
-    places = dict.fromkeys(f"{n['protocol']} ({n['place']})" for n in group)
-    row = [group[0]["title"] + (", the paper" if name == "unet" else ""), DASH, "; ".join(places), DASH, DASH]
+    places = "; ".join(dict.fromkeys(n["place"] for n in group))
+    row = [group[0]["title"] + (", the paper" if name == "unet" else ""), DASH, f"test volume ({places})", DASH, DASH]
     row += score_cells({n["metric"]: n["value"] for n in group})
     if name != "unet":
         return [*row, DASH, DASH, "yes: test volume"]
@@ -177,11 +178,9 @@ def sweep(records, numbers):
 
 
 def ablation_groups(records):
-    """The base records of the ablations, and the records of each variant."""
+    """The base records of the ablations, and a list of records for each variant, failed runs among them."""
     ours = of(records, "ablations")
-    base = next((found for name in BASES if (found := [r for r in ours if r.name == name])), [])
-    groups = grouped([r for r in ours if r.name not in BASES], lambda r: r.name)
-    return base, groups
+    return [r for r in ours if r.name == BASE], grouped([r for r in ours if r.name != BASE], lambda r: r.name)
 
 
 def ablations(records, numbers):
@@ -191,35 +190,53 @@ def ablations(records, numbers):
         return ""
     rows = [[f"**{title(base[0])}**", len(base), *mean_cells(base)]]
     for group in variants:
+        failed = sum(not r.scores for r in group)
         differences = {metric: paired_differences(group, base, metric) for metric in SCORES}
         cells = [spread_text(metric, differences[metric], signed=True) for metric in SCORES]
-        rows.append([title(group[0]), len(differences["v_rand"]), *cells])
+        runs = f"{len(group) - failed}" + (f" and {failed} that diverged" if failed else "")
+        rows.append([title(group[0]), runs, *cells])
     text = table(["variant", "runs", *SCORE_HEADS], rows)
     return text + (
-        "\n\nFirst row: mean ± standard deviation of the base. Other rows: variant minus base, paired by folds and "
-        "seed, mean ± standard deviation over the pairs. For errors, positive is worse; for V_Rand and V_Info, "
-        "negative is worse."
+        "\n\nFirst row: mean ± standard deviation of the unchanged recipe. Other rows: variant minus unchanged "
+        "recipe, paired by folds and seed, mean ± standard deviation over the pairs. For errors, positive is worse; "
+        "for V_Rand and V_Info, negative is worse."
     )
+
+
+def learning_curve_groups(records):
+    """Records of the learning curve by number of training slices, the least first."""
+    ours = sorted((r for r in of(records, "learning-curve") if r.scores), key=lambda r: r.conditions["train_slices"])
+    return grouped(ours, lambda r: (r.conditions["train_slices"], r.conditions.get("steps"), device(r)))
 
 
 def learning_curve(records, numbers):
     """Scores against the number of training slices."""
-    groups = grouped(of(records, "learning-curve"), lambda r: r.conditions["train_slices"])
-    rows = [
-        [group[0].conditions["train_slices"], len(group), *mean_cells(group)]
-        for group in sorted(groups, key=lambda group: group[0].conditions["train_slices"])
-    ]
-    return table(["training slices", "runs", *SCORE_HEADS], rows) if rows else ""
+    rows = []
+    for group in learning_curve_groups(records):
+        what = group[0].conditions
+        rows.append([what["train_slices"], what.get("steps", DASH), len(group), *mean_cells(group)])
+    return table(["training slices", "steps", "runs", *SCORE_HEADS], rows) if rows else ""
+
+
+def system_name(record):
+    """The system of a record, whatever its budget of time.
+
+    Examples
+    --------
+    >>> from reproduce.records import Record
+    >>> system_name(Record("systems", "fcn-300s", {"seconds": 300.0}))
+    'fcn'
+    """
+    return record.name.removesuffix(f"-{record.conditions.get('seconds', 0):g}s")
 
 
 def system_groups(records):
-    """Records of the systems' comparison, a group for each system and protocol; the U-Net from Table 1 if need be."""
-    ours = of(records, "systems")
-    if ours and not any(r.name == "unet" for r in ours):
+    """Records of the comparison of systems, a list for each protocol; the U-Net's from Table 1 if need be."""
+    ours = [r for r in of(records, "systems") if r.scores]
+    if ours and not any(system_name(r) == "unet" for r in ours):
         slices = {r.conditions.get("slices") for r in ours}
         ours = [r for r in of(records, "table1") if r.name == "unet" and r.conditions.get("slices") in slices] + ours
-    fields = ("slices", "rotations", "train_slices")
-    return grouped(ours, lambda r: (r.name, device(r), *(frozen(r.conditions.get(field)) for field in fields)))
+    return by_seed(ours)
 
 
 def systems(records, numbers):
@@ -233,11 +250,11 @@ def systems(records, numbers):
         work = measure_text("gflop", have.get("gflop_per_slice"))
         times = duration(network_seconds(first)), duration(have.get("predict_seconds_per_slice"))
         peak = memory(first.provenance.get("peak_bytes"))
-        rows.append(
-            [title(first), slices, len(group), *mean_cells(group), parameters, work, *times, peak, device(first)]
-        )
-    head = ["system", "training slices / held-out slices", "runs", *SCORE_HEADS, "parameters", "GFLOP a slice"]
-    head += ["training of a network", "inference a slice", "peak memory", "device"]
+        steps = f"{what['steps']:,}" if "steps" in what else DASH
+        row = [title(first), slices, steps, what.get("rotations", DASH), len(group), *mean_cells(group)]
+        rows.append([*row, parameters, work, *times, peak, device(first)])
+    head = ["system", "training slices / held-out slices", "steps", "rotations", "seeds", *SCORE_HEADS, "parameters"]
+    head += ["GFLOP a slice", "training of a network", "inference a slice", "peak memory", "device"]
     return table(head, rows) if rows else ""
 
 

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from unet_paper.phantom import make_phantom
 
 from unet_paper import train as training
 from unet_paper.config import ExperimentConfig, NetworkConfig, TrainingConfig
-from unet_paper.errors import InputError
-from unet_paper.train import CHECKPOINT, Interrupted, NonFiniteLoss, paper_recipe, train, warmup_cosine
+from unet_paper.errors import InputError, Interrupted, NonFiniteLoss
+from unet_paper.phantom import make_phantom
+from unet_paper.train import CHECKPOINT, paper_recipe, train, warmup_cosine
 
 
 def small_config(**changes):

@@ -1,4 +1,4 @@
-"""The one error a user can cause: an illegal input, named in one clear sentence."""
+"""What can go wrong for reasons outside the program, each told in one clear sentence."""
 
 
 class InputError(ValueError):
@@ -6,3 +6,11 @@ class InputError(ValueError):
 
     Commands print the message and exit with status 2.
     """
+
+
+class Interrupted(Exception):
+    """Training was asked to stop; a checkpoint was written, and the same command continues it."""
+
+
+class NonFiniteLoss(Exception):
+    """The loss became infinite or NaN; the message names step and seed."""

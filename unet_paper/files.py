@@ -44,7 +44,7 @@ def atomic_write(path, *, failures=OSError):
     ['note.txt']
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.stem}-{secrets.token_hex(4)}{path.suffix}")
+    temporary = _name_beside(path)
     try:
         if path.is_dir():
             raise IsADirectoryError(None, "it is a folder")
@@ -69,7 +69,7 @@ def check_writable(path):
     unet_paper.errors.InputError: cannot write /no/such/folder/map.tif: the folder does not exist
     """
     path = Path(path)
-    probe = path.with_name(f".{path.stem}-{secrets.token_hex(4)}{path.suffix}")
+    probe = _name_beside(path)
     try:
         if path.is_dir():
             raise IsADirectoryError(None, "it is a folder")
@@ -77,6 +77,10 @@ def check_writable(path):
         probe.unlink()
     except OSError as error:
         raise InputError(f"cannot write {path}: {_reason(error)}") from error
+
+
+def _name_beside(path):
+    return path.parent / f".{path.stem}-{secrets.token_hex(4)}{path.suffix}"
 
 
 def _reason(error):

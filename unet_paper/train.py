@@ -23,7 +23,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from unet_paper import shapes
-from unet_paper.errors import InputError
+from unet_paper.errors import InputError, Interrupted, NonFiniteLoss
 from unet_paper.files import atomic_write
 from unet_paper.loss import weighted_cross_entropy
 from unet_paper.model import UNet
@@ -31,14 +31,6 @@ from unet_paper.sampler import TileSampler
 from unet_paper.weight_map import cells_from_membranes, unet_weight_map
 
 CHECKPOINT = "checkpoint.safetensors"
-
-
-class Interrupted(Exception):
-    """Training was asked to stop; a checkpoint was written and `resume` continues it."""
-
-
-class NonFiniteLoss(Exception):
-    """The loss became infinite or NaN; the message names step and seed."""
 
 
 class Curve(NamedTuple):

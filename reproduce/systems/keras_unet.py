@@ -4,7 +4,9 @@ Channels 32 to 512, 3x3 convolutions with "same" padding and ReLU, 2x2 transpose
 ReLU, no dropout and no normalisation; Glorot-uniform weights and zero biases, which are Keras's
 defaults; Dice loss with 1 added to numerator and denominator, Adam with a constant rate of 1e-5. The
 best-known source is the widely copied solution for the ultrasound nerve challenge
-(github.com/jocicmarko/ultrasound-nerve-segmentation). Tiles and number of steps are those of the
+(github.com/jocicmarko/ultrasound-nerve-segmentation). The Dice coefficient is that of membrane, the
+rarer class, as the nerve is there: with the cells, which fill four fifths of a slice, small trials
+settled on calling everything cell. Tiles and number of steps are those of the
 U-Net here; the tutorials have no weight map.
 """
 
@@ -92,13 +94,13 @@ def glorot_uniform(module):
 
 
 def dice_loss(logits, labels, weights):
-    """One minus the Dice coefficient of the whole batch, smoothed by 1; `weights` are not used.
+    """One minus the Dice coefficient of membrane over the batch, smoothed by 1; `weights` are not used.
 
     Examples
     --------
-    >>> logits, labels = torch.tensor([[[[100.0, -100.0]]]]), torch.tensor([[[1, 1]]])
+    >>> logits, labels = torch.tensor([[[[-100.0, 100.0]]]]), torch.tensor([[[0, 0]]])
     >>> round(float(dice_loss(logits, labels, None)), 3)  # 1 - (2 * 1 + 1) / (1 + 2 + 1)
     0.25
     """
-    cell, truth = torch.sigmoid(logits.float())[:, 0], labels.float()
-    return 1 - (2 * (cell * truth).sum() + 1) / (cell.sum() + truth.sum() + 1)
+    membrane, truth = torch.sigmoid(-logits.float())[:, 0], (labels == 0).float()
+    return 1 - (2 * (membrane * truth).sum() + 1) / (membrane.sum() + truth.sum() + 1)

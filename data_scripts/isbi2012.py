@@ -1,0 +1,186 @@
+"""``python -m data_scripts.isbi2012``: fetch the ISBI 2012 stacks and verify every pixel.
+
+The challenge's own archive is downloaded, or the files are copied from a folder that has them. Files
+are taken as they are. test-labels.tif, of which no hash was published, comes along when it is there;
+no training and no choice uses it. Terms: for non-commercial work on image segmentation software.
+"""
+
+import argparse
+import os
+import re
+import shutil
+import stat
+import sys
+import tempfile
+import zipfile
+import zlib
+from pathlib import Path
+
+from unet_paper.data import DEFAULT_FOLDER, pixel_sha256, read_stack
+from unet_paper.errors import InputError
+from unet_paper.files import check_writable
+
+URL = "https://downloads.imagej.net/ISBI-2012-challenge.zip"
+SHAPE = (30, 512, 512)
+SHA256 = {  # of the pixels: uint8, C order
+    "train-volume.tif": "200da3d452d726e6c9ca1ce04b869d4edb727320d23b516d01cce707dc8c4760",
+    "train-labels.tif": "a7cb64000a1a7e542682927e19c91339f58f9f178e0bcce4e207371116f0ca36",
+    "test-volume.tif": "1b58fa7ec1d0ff9d39a855622db3ff66a97863036339b0d04be51b2f5a99b0e9",
+}
+OPTIONAL = "test-labels.tif"
+LARGEST = 100 * 2**20  # bytes of one unpacked file; the real ones have 8 MB
+RETRIES = 3
+
+
+def main(argv=None):
+    """Run the command; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m data_scripts.isbi2012", description=__doc__.split("\n\n")[1])
+    parser.add_argument("--out", type=Path, default=DEFAULT_FOLDER, help=f"default: {DEFAULT_FOLDER}")
+    parser.add_argument(
+        "--from",
+        type=Path,
+        dest="source",
+        metavar="FOLDER",
+        help="folder that holds the files (default: $ISBI2012_DIR)",
+    )
+    arguments = parser.parse_args(argv)
+    try:
+        print(fetch(arguments.out, arguments.source))
+        return 0
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def fetch(out, source=None):
+    """Bring the stacks into a folder, all of them or none.
+
+    Parameters
+    ----------
+    out : path-like
+        Folder for the files; made if need be.
+    source : path-like, optional
+        Folder to copy from. By default $ISBI2012_DIR if the files are there, else the archive is
+        downloaded into `out`, where it stays for another time.
+
+    Returns
+    -------
+    str
+        What was done, for a person.
+
+    Raises
+    ------
+    InputError
+        If the files can be had from nowhere, are not the challenge's, or cannot be written.
+    """
+    out = Path(out)
+    if all((out / name).exists() for name in SHA256):
+        for name in SHA256:
+            verify(out / name)
+        return f"{out} already holds the stacks, all verified; nothing to do"
+    if source is None and _holds_stacks(named := Path(os.environ.get("ISBI2012_DIR") or out)):
+        source = named
+    if source is not None and not _holds_stacks(source := Path(source)):
+        raise InputError(f"{source} is no source: it must hold {', '.join(SHA256)}")
+    is_new = not out.exists()
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        check_writable(out / "train-volume.tif")
+        with tempfile.TemporaryDirectory(dir=out, prefix=".unpacking-") as staging:
+            names = _copy(source, Path(staging)) if source else _unpack(_download(out), Path(staging))
+            for name in names:
+                verify(Path(staging, name))
+            for name in names:
+                os.replace(Path(staging, name), out / name)
+    except OSError as error:
+        raise InputError(f"cannot write to {out}: {error.strerror or error}") from error
+    finally:
+        if is_new and out.is_dir() and not any(out.iterdir()):
+            out.rmdir()
+    return f"{out} now holds {', '.join(names)} from {source or URL}, verified"
+
+
+def verify(path):
+    """Raise `InputError` unless the file holds the challenge's pixels.
+
+    Of test-labels.tif, only shape and type are known.
+    """
+    path = Path(path)
+    array = read_stack(path).array
+    if array.shape != SHAPE or array.dtype != "uint8":
+        raise InputError(f"{path.name} is {array.dtype} of shape {array.shape}; the challenge's is uint8 of {SHAPE}")
+    found, expected = pixel_sha256(array), SHA256.get(path.name)
+    if expected not in (None, found):
+        raise InputError(
+            f"{path.name} does not hold the challenge's pixels: their SHA-256 is {found}, expected {expected}"
+        )
+
+
+def members(archive):
+    """The wanted members of an open archive by their file name.
+
+    Raises
+    ------
+    InputError
+        If any member could be unpacked to outside the folder, or a stack is missing, twice there, or
+        far too large.
+    """
+    wanted = {}
+    for member in archive.infolist():
+        parts = re.split(r"[/\\]", member.filename)
+        if parts[0] == "" or ".." in parts or ":" in parts[0] or stat.S_ISLNK(member.external_attr >> 16):
+            raise InputError(f"the archive is refused: its member {member.filename!r} could leave the folder")
+        if parts[-1] in (*SHA256, OPTIONAL):
+            if parts[-1] in wanted or member.file_size > LARGEST:
+                raise InputError(f"the archive is refused: {parts[-1]} is there twice or is far too large")
+            wanted[parts[-1]] = member
+    missing = [name for name in SHA256 if name not in wanted]
+    if missing:
+        raise InputError(f"the archive lacks {', '.join(missing)}")
+    return wanted
+
+
+def _holds_stacks(folder):
+    return all((folder / name).is_file() for name in SHA256)
+
+
+def _copy(source, folder):
+    names = [name for name in (*SHA256, OPTIONAL) if (source / name).is_file()]
+    for name in names:
+        shutil.copyfile(source / name, folder / name)
+    return names
+
+
+def _download(out):
+    """Path of the archive in `out`; downloaded unless it is there."""
+    import pooch
+
+    name = URL.rpartition("/")[2]
+    archive = pooch.create(path=out, base_url=URL.removesuffix(name), registry={name: None}, retry_if_failed=RETRIES)
+    try:
+        return Path(archive.fetch(name, progressbar=sys.stderr.isatty()))
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or type(error).__name__
+        raise InputError(
+            f"cannot download {URL} ({reason}): put {', '.join(SHA256)} into {out} by hand, "
+            "or name the folder that has them with --from"
+        ) from error
+
+
+def _unpack(path, folder):
+    """Unpack the wanted members into `folder`; returns their names."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            wanted = members(archive)
+            for name, member in wanted.items():
+                with archive.open(member) as packed, open(folder / name, "wb") as file:
+                    shutil.copyfileobj(packed, file)
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        raise InputError(f"{path} is damaged or no archive ({error}): remove it and try again") from error
+    return list(wanted)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,319 @@
+"""The benchmark: every variant is a row, what cannot run says why, and steps made for graphs learn as plain ones do."""
+
+import math
+import time
+from contextlib import contextmanager
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from reproduce import benchmark, benchmark_alternatives, benchmark_inference, records
+from reproduce.benchmark_ceilings import COPY_BYTES, PRODUCT_SIDE, ceilings
+from reproduce.benchmark_inference import SYMMETRIES, SlicePredictor, restore, transform
+from reproduce.benchmark_training import EAGER, VARIANTS, Variant, benchmark_training, prepare, training_operations
+from reproduce.timing import Bench, Row, Unavailable, measure, time_limit
+from unet_paper import graph
+from unet_paper.config import ExperimentConfig, NetworkConfig, TrainingConfig
+from unet_paper.graph import Graphed, make_capturable, set_learning_rate, write
+from unet_paper.model import UNet
+from unet_paper.overlap_tile import predict_overlap_tile
+from unet_paper.phantom import make_phantom
+from unet_paper.train import gray_statistics, paper_recipe, train
+
+ON_CPU = [v.name for v in VARIANTS if not v.graphed and v.precision != "tf32"]
+
+
+def small_config(**changes):
+    return ExperimentConfig(
+        network=NetworkConfig(base_channels=2, dropout=0.5),
+        training=TrainingConfig(**{"input_size": 188, "steps": 7, "warmup_steps": 2, **changes}),
+    )
+
+
+@pytest.fixture(scope="module")
+def stack():
+    images, labels = make_phantom(2, 64, 64, seed=0)
+    return images.astype(np.float32) / 255, (labels > 0).astype(np.uint8)
+
+
+def normalised(images):
+    statistics = gray_statistics(images)
+    return (images - statistics["image_mean"]) / np.float32(statistics["image_std"])
+
+
+@pytest.fixture(autouse=True)
+def few_repeats(monkeypatch):
+    monkeypatch.setattr(benchmark_inference, "LATENCY_CALLS", 2)
+
+
+@pytest.fixture
+def no_compiler(monkeypatch):
+    """Compiling takes a minute; here it fails as it does without a compiler."""
+
+    def fail(*_, **__):
+        raise RuntimeError("no compiler\nand much more")
+
+    monkeypatch.setattr(torch, "compile", fail)
+
+
+def test_the_papers_work_is_counted():
+    forward, step = training_operations(ExperimentConfig())
+    assert forward == pytest.approx(300.86e9, rel=1e-4)
+    first_convolution = 2 * 570**2 * 64 * 9  # needs no gradient of its input
+    assert step == 3 * forward - first_convolution
+
+
+def test_repeats_fill_the_time_and_the_warm_up_is_left_out():
+    calls = []
+
+    def call():
+        calls.append(None)
+        time.sleep(0.2 if len(calls) == 1 else 0.01)
+
+    timing = measure(call, "cpu", seconds=0.1, warm_up=2)
+    assert timing.fastest >= 0.01
+    assert timing.mean < 0.1
+    assert len(calls) == timing.repeats + 2
+    assert 3 <= timing.repeats <= 10
+    assert measure(call, "cpu", seconds=1e-9, warm_up=1, least=2).repeats == 2
+
+
+def test_every_training_variant_is_a_row_and_skipped_ones_say_why(stack, no_compiler):
+    images, labels = stack
+    rows = list(benchmark_training(Bench("cpu", 0.01), small_config(), normalised(images), labels))
+    names = [row.name for row in rows if row.group == "training"]
+    assert set(v.name for v in VARIANTS) <= set(names)
+    by_name = {(row.name, row.conditions.get("batch")): row for row in rows}
+    assert by_name["TF32", 1].skipped == "a format of GPUs"
+    assert by_name["+ CUDA graph", 1].skipped == "needs a GPU"
+    assert by_name["+ compiled, no graph", 1].skipped == "RuntimeError: no compiler"
+    done = [row for row in rows if row.group == "training" and not row.skipped]
+    assert {row.conditions["batch"] for row in done} == {1, 2, 4, 8}
+    assert all(row.measures["median_seconds"] > 0 for row in done)
+    share = by_name["+ fused optimiser: forward and backward alone", 1].measures
+    assert share["sampling_ratio"] == share["sampling_seconds"] / share["median_seconds"]
+
+
+def test_every_inference_variant_is_a_row_with_its_distance_from_float32(stack, no_compiler):
+    images, _ = stack
+    model = UNet(base_channels=2, dropout=0.0).eval()
+    rows = {
+        row.name: row for row in benchmark_inference.benchmark_inference(Bench("cpu", 0.01), model, normalised(images))
+    }
+    assert rows["float32"].measures["max_difference_probability"] == 0
+    assert rows["float32"].measures["other_class_ratio"] == 0
+    assert 0 < rows["bfloat16"].measures["max_difference_probability"] < 0.2
+    assert rows["+ channels last, eight slices"].conditions == {"batch": 8}
+    assert rows["one batch a slice"].measures["stack_seconds"] > 0
+    assert set(ON_CPU) - {EAGER.name} <= set(rows)
+
+
+def test_a_slice_predictor_is_the_overlap_tile_of_one_tile(stack):
+    image = normalised(stack[0])[0, :50, :50]
+    model = UNet(base_channels=2).eval()
+    predictor = SlicePredictor(model, Variant("", "float32", channels_last=False), 50, "cpu")
+    want = predict_overlap_tile(lambda x: model(x).softmax(dim=1), torch.from_numpy(image), tile=52, stride=48)[1]
+    np.testing.assert_allclose(predictor.host(image[None])[0], want, atol=1e-6)
+
+
+def test_symmetries_are_eight_and_are_undone():
+    image = torch.arange(9).view(3, 3)
+    assert len({tuple(transform(image, *s).flatten().tolist()) for s in SYMMETRIES}) == 8
+    assert all(torch.equal(restore(transform(image, *s), *s), image) for s in SYMMETRIES)
+
+
+def test_the_mean_over_symmetries_ignores_how_the_slice_lies(stack):
+    image = normalised(stack[0])[0, :52, :52]
+    predictor = SlicePredictor(UNet(base_channels=2).eval(), Variant("", "float32", batch=8), 52, "cpu")
+    turned = predictor.symmetric(np.rot90(image).copy())
+    np.testing.assert_allclose(turned, np.rot90(predictor.symmetric(image)), atol=1e-5)
+
+
+def test_a_missing_library_is_a_row_that_says_so(stack, monkeypatch):
+    monkeypatch.setattr(benchmark_alternatives.importlib.util, "find_spec", lambda name: None)
+    model = UNet(base_channels=2).eval()
+    rows = list(benchmark_alternatives.benchmark_alternatives(Bench("cpu", 0.01), model, normalised(stack[0])))
+    assert [row.skipped for row in rows[2:]] == ["monai is not installed"] * 2 + [
+        "segmentation_models_pytorch is not installed"
+    ] * 2
+    assert all(row.measures["megapixel_seconds"] > 0 for row in rows[:2])
+
+
+def test_ceilings_are_rates_of_the_work_over_the_time(monkeypatch):
+    monkeypatch.setitem(PRODUCT_SIDE, "cpu", 64)
+    monkeypatch.setitem(COPY_BYTES, "cpu", 2**16)
+    bench = Bench("cpu", 0.01)
+    rows = list(ceilings(bench))
+    product = rows[0].measures
+    assert bench.rates["bfloat16"] == 2 * 64**3 / product["median_seconds"]
+    assert product["teraflop_per_second"] == bench.rates["bfloat16"] / 1e12
+    assert rows[1].skipped == "a format of GPUs"
+    assert "tf32" not in bench.rates
+    copy = rows[3].measures
+    assert copy["gigabyte_per_second"] == 2 * 2**16 / copy["median_seconds"] / 1e9
+
+
+def test_no_row_begins_when_the_time_is_used_up():
+    row = Bench("cpu", 1.0, until=-math.inf).row("training", "late", {}, lambda: pytest.fail("it began"))
+    assert row.skipped == "the time for the whole benchmark was used up"
+
+
+def test_a_row_that_takes_too_long_to_get_ready_is_stopped():
+    def build():
+        with time_limit(0.05):
+            time.sleep(5)
+
+    assert Bench("cpu", 1.0).row("training", "slow", {}, build).skipped == "not ready after 0 s"
+    with time_limit(0.02):
+        pass
+    time.sleep(0.05)  # and nothing happens later
+
+
+def test_rows_become_records_one_by_one(tmp_path, capsys):
+    path = tmp_path / "records.jsonl"
+    rows = [
+        Row(
+            "training", "float32", {"batch": 1}, {"median_seconds": 0.5, "broken_ratio": math.nan}, {"compiled": False}
+        ),
+        Row("training", "TF32", {"batch": 1}, {}, {}, "a format of GPUs"),
+    ]
+    for count, _ in enumerate(benchmark.record_each(iter(rows), device="cpu", seed=3, data={"x": "y"}, path=path), 1):
+        assert len(records.read(path)) == count
+    done, skipped = records.read(path)
+    assert done.conditions == {"group": "training", "batch": 1}
+    assert done.measures == {"median_seconds": 0.5}
+    assert done.provenance["config"] == {"compiled": False}
+    assert skipped.conditions["skipped"] == "a format of GPUs"
+    assert "training: TF32 {'batch': 1} a format of GPUs" in capsys.readouterr().out
+
+
+def test_the_command_measures_what_was_chosen(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(benchmark, "benchmark_weight_map", lambda folder: [{"operation": "weight map", "seconds": 0.1}])
+    arguments = SimpleNamespace(
+        training=False,
+        inference=False,
+        metrics=False,
+        weight_map=True,
+        seconds=None,
+        weights=None,
+        device="cpu",
+        data=None,
+        seed=0,
+        out=tmp_path,
+    )
+    monkeypatch.setattr(benchmark, "load", lambda folder: (None, None, {}))
+    assert benchmark.run(arguments) == 0
+    (record,) = records.read(tmp_path / "records.jsonl")
+    assert (record.name, record.conditions, record.measures) == (
+        "weight map",
+        {"group": "weight map"},
+        {"seconds": 0.1},
+    )
+    assert "| weight map | 100 ms |" in capsys.readouterr().out
+
+
+def graph_like_training(config, images, labels, *, seed):
+    """What `train` does, with draw and learning rate at fixed places as a graph needs them, called plainly."""
+    recipe, statistics = paper_recipe(config), gray_statistics(images)
+    torch.manual_seed(seed)
+    model = recipe.build().to(memory_format=torch.channels_last).train()
+    optimizer = recipe.optimizer(model.parameters())
+    make_capturable(optimizer, "cpu")
+    sampler = recipe.sampler((images - statistics["image_mean"]) / statistics["image_std"], labels, "cpu")
+    drawn = torch.as_tensor(sampler.draw(np.random.default_rng(0), recipe.batch))
+
+    def step():
+        tile = sampler(drawn)
+        with torch.autocast("cpu", torch.bfloat16):
+            output = model(tile.image.contiguous(memory_format=torch.channels_last))
+        loss = recipe.loss(output, tile.labels, tile.weights)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        return loss.detach()
+
+    take_step, losses = Graphed(step, "cpu"), []
+    for number in range(recipe.steps):
+        generator = np.random.default_rng([seed, number])
+        torch.manual_seed(int(generator.integers(2**63)))
+        set_learning_rate(optimizer, recipe.learning_rate(number))
+        write(drawn, sampler.draw(generator, recipe.batch))
+        losses.append(float(take_step()))
+    return model, losses
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_steps_made_for_graphs_learn_what_plain_steps_learn(stack, optimizer):
+    config = small_config(optimizer=optimizer)
+    want, curve = train(paper_recipe(config), *stack, seed=5)
+    got, losses = graph_like_training(config, *stack, seed=5)
+    assert losses == pytest.approx(curve.loss, rel=1e-4)
+    for (name, a), b in zip(want.state_dict().items(), got.state_dict().values()):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5, msg=name)
+
+
+def test_a_capturable_optimiser_keeps_its_learning_rate_tensor():
+    optimizer = torch.optim.SGD([torch.ones(1, requires_grad=True)], lr=0.5, momentum=0.9)
+    set_learning_rate(optimizer, 0.25)
+    assert optimizer.param_groups[0]["lr"] == 0.25
+    make_capturable(optimizer, "cpu")
+    rate = optimizer.param_groups[0]["lr"]
+    set_learning_rate(optimizer, 0.125)
+    assert rate is optimizer.param_groups[0]["lr"]
+    assert float(rate) == 0.125
+
+
+def test_the_parts_of_a_step_can_be_called_alone(stack):
+    images, labels = stack
+    for variant in (VARIANTS[0], EAGER):
+        prepared = prepare(variant, small_config(), normalised(images), labels, "cpu")
+        for call in (prepared.step, prepared.network, prepared.sampling):
+            call()
+
+
+class FakeCuda:
+    """Streams and graphs without a device; `log` says what was computed, captured and replayed."""
+
+    def __init__(self):
+        self.log, self.capturing = [], False
+
+    def Stream(self, *_):
+        return SimpleNamespace(wait_stream=lambda other: self.log.append("wait"))
+
+    current_stream = Stream
+
+    @contextmanager
+    def stream(self, stream):
+        yield
+
+    def CUDAGraph(self):
+        return SimpleNamespace(replay=lambda: self.log.append("replay"))
+
+    @contextmanager
+    def graph(self, captured, stream):
+        self.capturing = True
+        yield
+        self.capturing = False
+
+
+def test_a_graph_is_captured_after_the_plain_calls_and_every_call_computes_once(monkeypatch):
+    cuda = FakeCuda()
+    monkeypatch.setattr(graph.torch, "cuda", cuda)
+
+    def function():
+        cuda.log.append("capture" if cuda.capturing else "compute")
+        return "result"
+
+    graphed = Graphed(function, "cuda", warm_up=2)
+    assert [graphed() for _ in range(5)] == ["result"] * 5
+    plain = ["wait", "compute", "wait"]
+    assert cuda.log == [*plain, *plain, "capture", "replay", "replay", "replay"]
+
+
+def test_unavailable_is_the_reason_itself():
+    def build():
+        raise Unavailable("needs a GPU")
+
+    assert Bench("cpu", 1.0).row("g", "n", {}, build).skipped == "needs a GPU"

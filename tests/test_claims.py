@@ -1,0 +1,111 @@
+"""Claims: every one has a place, a check and a status, and the status follows from the records."""
+
+import argparse
+import dataclasses
+import re
+
+import pytest
+from test_render import CPU, made
+
+from reproduce import claims
+from reproduce.claims import CLAIMS, HELD, MEASURED, NOT_HELD, OPEN, claims_table, read_numbers
+from reproduce.records import ROOT, SCORES
+
+NUMBERS = {number["id"]: number for number in read_numbers()}
+
+
+def state(word, *records):
+    """State of the first claim whose text has `word`."""
+    claim = next(claim for claim in CLAIMS if word in claim.text)
+    return claim.status(list(records), NUMBERS).state
+
+
+def test_published_numbers_have_a_place_and_a_unit():
+    assert len(NUMBERS) == len(read_numbers())
+    for number in read_numbers():
+        assert {"id", "metric", "value", "unit", "source", "place", "note"} <= set(number)
+        if number["metric"] in SCORES:
+            assert {"name", "title", "protocol"} <= set(number)
+
+
+def test_the_numbers_in_the_words_of_a_claim_are_the_published_ones():
+    for metric in ("warping_error", "rand_error", "pixel_error"):
+        value = f"{NUMBERS[f'table1/unet/{metric}']['value']:g}"
+        assert any(value in claim.text for claim in CLAIMS)
+    (training,) = [claim.text for claim in CLAIMS if "Titan" in claim.text]
+    assert re.findall(r"\d+", training) == [str(NUMBERS[n]["value"]) for n in ("training_time", "training_memory")]
+
+
+def test_every_test_that_is_named_as_proof_exists():
+    named = re.findall(r"`(tests/\w+\.py)`", claims_table([], read_numbers()))
+    assert len(named) == 3
+    for path in named:
+        assert (ROOT / path).is_file()
+
+
+def test_without_records_nothing_measured_is_claimed():
+    states = [claim.status([], NUMBERS).state for claim in CLAIMS]
+    assert states.count(HELD) == 3
+    assert set(states) == {HELD, OPEN}
+
+
+def test_held_out_slices_of_the_training_stack_do_not_decide_a_score_of_the_paper():
+    assert state("warping error", made()) == MEASURED
+
+
+def test_labels_of_the_test_volume_do():
+    def tested(value):
+        record = made(slices="test 0-29")
+        return dataclasses.replace(record, scores=record.scores | {"warping_error": value})
+
+    assert state("warping error", tested(0.0003)) == HELD
+    assert state("warping error", tested(0.0005)) == NOT_HELD
+
+
+@pytest.mark.parametrize(("hours", "expected"), [(1, HELD), (11, NOT_HELD)])
+def test_training_time_is_held_against_ten_hours(hours, expected):
+    assert state("Titan", made(measures={"train_seconds": 3600.0 * hours})) == expected
+
+
+def test_training_time_is_that_of_one_network():
+    folds = [f"fold{i}" for i in range(5)]
+    assert state("Titan", made(measures={"train_seconds": 3600.0 * 20}, folds=folds)) == HELD
+
+
+def test_only_a_gpu_decides_the_second_a_slice():
+    fast = {"predict_seconds_per_slice": 0.5}
+    assert state("less than a second", made(measures=fast, rotations="none", device=CPU)) == MEASURED
+    assert state("less than a second", made(measures=fast, rotations="none")) == HELD
+    assert state("less than a second", made(measures={"predict_seconds_per_slice": 2.0}, rotations="none")) == NOT_HELD
+    assert state("less than a second", made(measures=fast, rotations="eight")) == OPEN
+    row = made("benchmark", "compiled", None, measures={"latency_seconds": 0.01}, group="inference", batch=1)
+    assert state("less than a second", row) == HELD
+
+
+def ablation(*pairs):
+    names = ("paper", "no-elastic")
+    return [made("ablations", n, v, seeds=[s]) for s, pair in enumerate(pairs) for n, v in zip(names, pair)]
+
+
+def test_a_part_of_the_recipe_matters_if_leaving_it_out_costs_more_than_the_spread():
+    assert state("elastic", *ablation((0.97, 0.96), (0.97, 0.961))) == HELD
+    assert state("elastic", *ablation((0.97, 0.96), (0.97, 0.979))) == NOT_HELD
+    assert state("elastic", *ablation((0.97, 0.96))) == MEASURED
+
+
+def test_the_sliding_window_is_compared_under_one_protocol_only():
+    ours, theirs = made(v_rand=0.97), made("systems", "sliding-window", 0.95)
+    better = dataclasses.replace(theirs, scores=theirs.scores | {"warping_error": 0.0009})
+    worse = dataclasses.replace(theirs, scores=theirs.scores | {"warping_error": 0.0001, "v_rand": 0.99})
+    assert state("sliding-window network", ours, better) == HELD
+    assert state("sliding-window network", ours, theirs) == MEASURED
+    assert state("sliding-window network", ours, worse) == NOT_HELD
+    assert state("sliding-window network", ours, made("systems", "sliding-window", slices="0-5")) == OPEN
+
+
+def test_list_prints_every_claim(tmp_path, capsys):
+    assert claims.run(argparse.Namespace(out=tmp_path)) == 0
+    text = capsys.readouterr().out
+    for claim in CLAIMS:
+        assert claim.text in text
+        assert f"python -m reproduce {claim.command}" in text

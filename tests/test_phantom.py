@@ -1,0 +1,65 @@
+"""The phantom is deterministic, in the challenge's format, and not to be solved by a threshold."""
+
+import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter
+
+from unet_paper import metrics
+from unet_paper.errors import InputError
+from unet_paper.phantom import make_phantom
+from unet_paper.weight_map import cells_from_membranes
+
+
+@pytest.fixture(scope="module")
+def phantom():
+    return make_phantom(3, 512, 512, seed=1)
+
+
+def test_the_same_seed_gives_the_same_stack_and_another_seed_another():
+    first, again, other = (make_phantom(2, 96, 80, seed=seed) for seed in (5, 5, 6))
+    np.testing.assert_array_equal(first[0], again[0])
+    np.testing.assert_array_equal(first[1], again[1])
+    assert (first[0] != other[0]).mean() > 0.9
+
+
+def test_it_has_the_format_of_the_challenge(phantom):
+    for stack in phantom:
+        assert (stack.shape, stack.dtype) == ((3, 512, 512), np.uint8)
+    assert np.unique(phantom[1]).tolist() == [0, 255]
+
+
+def test_it_has_about_as_many_cells_and_as_much_membrane_as_the_real_stack(phantom):
+    labels = phantom[1]
+    for cells in cells_from_membranes(labels):
+        assert 80 < cells.max() < 170
+    assert 0.12 < (labels == 0).mean() < 0.25
+
+
+def test_cells_differ_in_size(phantom):
+    sizes = np.bincount(cells_from_membranes(phantom[1])[0].ravel())[1:]
+    assert sizes.std() > 0.5 * sizes.mean()
+
+
+def test_neighbouring_slices_resemble_each_other_more_than_distant_ones():
+    labels = make_phantom(9, 256, 256, seed=2)[1] == 0
+    agreement = [(labels[0] & labels[z]).sum() / labels[0].sum() for z in (1, 8)]
+    assert 0.9 > agreement[0] > 1.5 * agreement[1]
+
+
+@pytest.mark.parametrize("blur", [0, 1, 2, 3])
+def test_no_threshold_on_gray_values_segments_it(phantom, blur):
+    images, labels = phantom
+    gray = np.stack([gaussian_filter(image.astype(np.float32), blur) for image in images])
+    stretched = np.clip((gray - 60) / 130, 0, 1)  # the eleven thresholds fall on the gray values that occur
+    assert metrics.v_rand(labels, stretched).value < 0.85
+
+
+@pytest.mark.parametrize("shape", [(0, 64, 64), (1, 15, 64), (1, 64, 15)])
+def test_a_stack_too_small_is_refused(shape):
+    with pytest.raises(InputError, match="too small"):
+        make_phantom(*shape, seed=0)
+
+
+def test_the_smallest_stack_is_made():
+    images, labels = make_phantom(1, 16, 16, seed=0)
+    assert images.shape == labels.shape == (1, 16, 16)

@@ -1,0 +1,97 @@
+"""Records: what is written is read back, what is illegal is refused, and the project's own are whole."""
+
+import dataclasses
+import json
+
+import pytest
+
+from reproduce import records
+from reproduce.records import RESULTS, Record
+from unet_paper.errors import InputError
+
+PROVENANCE = dict.fromkeys(records.PROVENANCE, "something")
+
+
+def record(**changes):
+    return dataclasses.replace(
+        Record("table1", "unet", {"seeds": [0]}, {"v_rand": 0.97}, {"train_seconds": 1.5}, None, PROVENANCE), **changes
+    )
+
+
+def test_what_is_appended_is_read_back_in_order(tmp_path):
+    path = tmp_path / "deep" / "records.jsonl"
+    written = [record(), record(name="fcn", scores={})]
+    for one in written:
+        records.append(one, path)
+    assert records.read(path) == written
+
+
+def test_appending_leaves_earlier_lines_untouched(tmp_path):
+    path = tmp_path / "records.jsonl"
+    records.append(record(), path)
+    before = path.read_bytes()
+    records.append(record(name="fcn"), path)
+    assert path.read_bytes().startswith(before)
+
+
+def test_a_missing_file_holds_no_records(tmp_path):
+    assert records.read(tmp_path / "none.jsonl") == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"experiment": "table9"}, "'table9' is none of table1"),
+        ({"scores": {"dice": 1.0}}, "dice are none of warping_error"),
+        ({"provenance": {}}, "lacks command"),
+        ({"provenance": PROVENANCE | {"mood": "good"}}, "has unknown mood"),
+    ],
+)
+def test_an_illegal_record_is_refused_and_nothing_is_written(tmp_path, changes, words):
+    path = tmp_path / "records.jsonl"
+    with pytest.raises(InputError, match=words):
+        records.append(record(**changes), path)
+    assert not path.exists()
+
+
+def test_a_score_that_is_not_a_number_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        records.append(record(scores={"v_rand": float("nan")}), tmp_path / "records.jsonl")
+    assert not (tmp_path / "records.jsonl").exists()
+
+
+@pytest.mark.parametrize("line", ["{", '{"experiment": "table1"}', '{"name": "unet", "colour": "red"}', "[]", "3"])
+def test_a_line_that_is_no_record_is_named(tmp_path, line):
+    path = tmp_path / "records.jsonl"
+    records.append(record(), path)
+    with open(path, "a", encoding="utf-8") as file:
+        file.write(line + "\n")
+    with pytest.raises(InputError, match="line 2 of"):
+        records.read(path)
+
+
+def test_provenance_has_every_key_and_survives_json():
+    made = records.provenance(config={"steps": 1}, seed=0, data={}, device="cpu", wall_seconds=1.23456)
+    assert set(made) == set(records.PROVENANCE)
+    assert json.loads(json.dumps(made)) == made
+    assert made["peak_bytes"] > 2**20
+    assert made["device"].endswith("cores")
+
+
+def test_the_projects_own_records_are_valid_and_their_maps_exist():
+    for one in records.read(RESULTS / "records.jsonl"):
+        assert one.prediction is None or (RESULTS / one.prediction).is_file(), one
+
+
+def test_a_recorded_score_is_the_score_of_the_stored_map(isbi_folder):
+    from reproduce.experiment import score_stored
+    from unet_paper.data import load_isbi
+
+    stored = [r for r in records.read(RESULTS / "records.jsonl") if r.prediction and r.experiment == "table1"]
+    stored = [r for r in stored if r.conditions["slices"][0].isdigit()]
+    if not stored:
+        pytest.skip("no map of held-out slices is recorded yet")
+    newest = stored[-1]
+    first, last = map(int, newest.conditions["slices"].split("-"))
+    labels = load_isbi(isbi_folder).labels[first : last + 1]
+    assert score_stored(RESULTS / newest.prediction, labels) == pytest.approx(newest.scores, abs=1e-9)

@@ -1,0 +1,190 @@
+"""Rendering: the committed texts are fresh, every printed command is legal, and a table tells the truth."""
+
+import argparse
+import importlib
+import re
+import shlex
+
+import pytest
+
+from reproduce import charts, render, rows, tables
+from reproduce.claims import CLAIMS, read_numbers
+from reproduce.records import PROVENANCE, RESULTS, ROOT, Record
+from unet_paper.errors import InputError
+
+README = ROOT / "README.md"
+CPU, GPU = "Some CPU, 2 cores", "Some GPU"
+MODULES = {"reproduce": "reproduce.__main__", "unet_paper": "unet_paper.__main__"}
+
+
+def made(experiment="table1", name="unet", v_rand=0.97, device=GPU, measures=None, **conditions):
+    """A record with plausible values."""
+    what = {"title": name, "folds": ["fold4"], "slices": "24-29", "train_slices": 24, "seeds": [0]}
+    what |= {"rotations": "eight", "steps": 3000, **conditions}
+    scores = {"warping_error": 0.0004, "rand_error": 0.05, "pixel_error": 0.06, "v_rand": v_rand, "v_info": 0.98}
+    provenance = dict.fromkeys(PROVENANCE) | {"device": device, "peak_bytes": 2**32, "config": {}}
+    return Record(experiment, name, what, {} if v_rand is None else scores, measures or {}, None, provenance)
+
+
+def printed_commands(text):
+    """Commands of this project in the code of a Markdown text."""
+    code = re.findall(r"```[^\n]*\n(.*?)```", text, re.DOTALL) + re.findall(r"`([^`\n]+)`", text)
+    pieces = [piece.strip() for block in code for piece in re.split(r"&&|;|\n", block)]
+    return sorted({p for p in pieces if re.match(r"python -m (reproduce|unet_paper|data_scripts)\b\S* \S", p)})
+
+
+def assert_parses(command, monkeypatch):
+    """The real parser of the command accepts it; nothing is run."""
+    _, _, module, *argv = shlex.split(command, comments=True)
+    command_main = importlib.import_module(MODULES.get(module, module)).main
+    parse = argparse.ArgumentParser.parse_args
+
+    class ParsedError(Exception):
+        pass
+
+    def only_parse(self, args=None, namespace=None):
+        parse(self, args, namespace)
+        raise ParsedError
+
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", only_parse)
+    try:
+        command_main(argv)
+    except ParsedError:
+        return
+    except SystemExit as stopped:
+        pytest.fail(f"{command!r} does not parse: exit {stopped.code}")
+    pytest.fail(f"{command!r} parsed nothing")
+
+
+def test_tables_and_readme_are_fresh():
+    stale = [
+        path.name
+        for path, text in render.rendered(RESULTS).items()
+        if not path.exists() or path.read_text(encoding="utf-8") != text
+    ]
+    assert not stale, "python -m reproduce render"
+
+
+def test_every_command_of_the_readme_parses(monkeypatch):
+    if not README.exists():
+        pytest.skip("there is no README beside the package")
+    commands = printed_commands(README.read_text(encoding="utf-8"))
+    assert commands
+    for command in commands:
+        with monkeypatch.context() as patch:
+            assert_parses(command, patch)
+
+
+@pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.text[:30])
+def test_the_command_of_every_claim_parses(claim, monkeypatch):
+    assert_parses(f"python -m reproduce {claim.command}", monkeypatch)
+
+
+def test_commands_are_found_in_code_and_not_in_prose():
+    text = "Run python -m reproduce a. `python -m reproduce list`\n```sh\npip x && python -m unet_paper score a b\n```"
+    assert printed_commands(text) == ["python -m reproduce list", "python -m unet_paper score a b"]
+
+
+def test_without_records_only_the_claims_are_rendered():
+    text = render.tables_text([], read_numbers())
+    assert [line for line in text.splitlines() if line.startswith("## ")] == ["## Claims of the paper"]
+
+
+def test_every_seed_is_listed_and_then_mean_and_deviation():
+    text = tables.table1([made(v_rand=v, seeds=[s]) for s, v in enumerate((0.96, 0.97, 0.98))], read_numbers())
+    for value in ("0.96000", "0.97000", "0.98000", "0.97000 ± 0.01000", "mean ± sd of 3"):
+        assert value in text
+
+
+def test_the_paper_stands_beside_ours_and_the_difference_of_protocol_is_said():
+    text = tables.table1([made()], read_numbers())
+    assert "| U-Net, the paper |" in text
+    assert "0.000353 | 0.0382 | 0.0611 | 0.97276 | 0.98662" in text
+    assert "not the hidden-test score of the paper" in text
+    assert "no: held-out slices of the training stack, not all of them" in text
+
+
+def test_maps_of_averaged_seeds_are_a_row_of_their_own():
+    records = [made(seeds=[0]), made(seeds=[1]), made(seeds=[0, 1], v_rand=0.99)]
+    text = tables.table1(records, read_numbers())
+    assert "0, 1 (maps averaged)" in text
+    assert "mean ± sd of 2" in text
+
+
+def test_a_repeated_measurement_replaces_the_earlier_one_on_the_same_device():
+    kept = rows.latest([made(v_rand=0.1), made(v_rand=0.2), made(v_rand=0.3, device=CPU)])
+    assert [r.scores["v_rand"] for r in kept] == [0.2, 0.3]
+
+
+def test_ablations_are_paired_by_fold_and_seed():
+    base = [made("ablations", "paper", 0.970, seeds=[0]), made("ablations", "paper", 0.950, seeds=[1])]
+    variant = [made("ablations", "no-elastic", 0.960, seeds=[0]), made("ablations", "no-elastic", 0.944, seeds=[1])]
+    lone = made("ablations", "no-elastic", 0.5, seeds=[7])
+    assert rows.paired_differences([*variant, lone], base, "v_rand") == pytest.approx([-0.010, -0.006])
+    assert "-0.00800 ± 0.00283" in tables.ablations([*base, *variant], [])
+
+
+def test_runs_that_diverged_are_told():
+    failed = made("sweep", "fast", None, learning_rate=1e-2, outcome="the loss is not finite at step 9")
+    text = tables.sweep([made("sweep", "slow", learning_rate=1e-3), failed], [])
+    assert "the loss is not finite at step 9" in text
+    assert "| learning rate |" in text
+    base, diverged = made("ablations", "paper"), made("ablations", "no-elastic", None, outcome="no")
+    assert "0 and 1 that diverged" in tables.ablations([base, diverged], [])
+
+
+def test_the_systems_table_borrows_the_u_net_of_table_1():
+    text = tables.systems([made("systems", "fcn", measures={"gflop_per_slice": 400.0}), made()], [])
+    assert [line.split(" | ")[0] for line in text.splitlines()[2:]] == ["| unet", "| fcn"]
+
+
+def test_benchmarks_have_a_table_for_each_group_and_device():
+    records = [
+        made("benchmark", "eager", None, GPU, {"step_seconds": 0.04, "peak_bytes": 2**30}, group="training step"),
+        made("benchmark", "eager", None, CPU, {"step_seconds": 4.0}, group="training step"),
+    ]
+    text = tables.benchmarks(records, [])
+    assert text.count("### training step") == 2
+    assert "40.0 ms" in text
+    assert "1.00 GiB" in text
+
+
+def test_only_marked_blocks_change():
+    text = "# Title\n<!-- results:begin -->old<!-- results:end -->\nend\n"
+    filled = render.fill(text, {"results": "new"})
+    assert filled == "# Title\n<!-- results:begin -->\n\nnew\n\n<!-- results:end -->\nend\n"
+    assert render.fill(filled, {"results": "new"}) == filled
+
+
+@pytest.mark.parametrize(
+    "text", ["<!-- results:begin -->", "<!-- results:end --><!-- results:begin -->", "<!-- no:begin --><!-- no:end -->"]
+)
+def test_broken_marks_are_an_error(text):
+    with pytest.raises(InputError, match="README"):
+        render.fill(text, {"results": "new"})
+
+
+def test_check_fails_on_a_stale_text_and_writes_nothing(tmp_path, capsys):
+    arguments = argparse.Namespace(out=tmp_path, check=True)
+    assert render.run(arguments) == 1
+    assert "stale" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+    render.render(tmp_path)
+    assert render.run(arguments) == 0
+
+
+def test_charts_are_drawn_only_where_there_are_data(tmp_path):
+    assert charts.draw_charts([], tmp_path) == []
+    (tmp_path / "curves").mkdir()
+    lines = ["step,loss,learning_rate,seconds", *(f"{i},{1 / i},0.001,{i}" for i in range(1, 101))]
+    (tmp_path / "curves" / "unet-fold0-seed0.csv").write_text("\n".join(lines), encoding="utf-8")
+    records = [
+        made("ablations", "paper", 0.97),
+        made("ablations", "no-elastic", 0.96),
+        *(made("learning-curve", "paper", 0.9 + n / 1000, train_slices=n) for n in (1, 24)),
+        *(made("systems", name, measures={"gflop_per_slice": 400.0}) for name in ("fcn", "unet")),
+        *(made("benchmark", name, None, measures={"step_seconds": 0.04}, group="step") for name in ("a", "b")),
+    ]
+    drawn = charts.draw_charts(records, tmp_path)
+    assert [p.stem for p in drawn] == ["training_curve", "ablations", "learning_curve", "systems", "speed"]
+    assert all(1000 < path.stat().st_size < 600_000 for path in drawn)

@@ -1,0 +1,151 @@
+"""``python -m unet_paper``: the weight map, the scores and the prediction of a network as commands.
+
+Stacks come and go as TIFF. Only ``predict`` needs torch.
+"""
+
+import argparse
+import sys
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from unet_paper.config import WeightMapConfig
+from unet_paper.data import check_same_shape, read_images, read_labels, write_stack
+from unet_paper.errors import InputError
+from unet_paper.files import check_writable
+
+SCORES = {
+    "warping_error": "warping error",
+    "rand_error": "Rand error",
+    "pixel_error": "pixel error",
+    "v_rand": "V_Rand",
+    "v_info": "V_Info",
+}
+
+
+def main(argv=None):
+    """Run one command; returns the exit status."""
+    arguments = parser().parse_args(argv)
+    try:
+        arguments.run(arguments)
+        return 0
+    except (InputError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def parser():
+    """The command line as an argparse parser."""
+    top = argparse.ArgumentParser(prog="python -m unet_paper", description=__doc__.split("\n\n")[0])
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    weights = _command(commands, "weight-map", weight_map, "weight map of Equation 2, slice by slice")
+    weights.add_argument("labels", type=Path, metavar="LABELS.tif", help="0 is membrane, else number of the cell")
+    weights.add_argument("weights", type=Path, metavar="WEIGHTS.tif", help="float32 TIFF to write")
+    weights.add_argument("--w0", type=float, default=WeightMapConfig.w0, help="default: %(default)s")
+    weights.add_argument("--sigma", type=float, default=WeightMapConfig.sigma, help="pixels, default: %(default)s")
+    weights.add_argument("--everywhere", action="store_true", help="border term inside the cells too")
+    weights.add_argument("--border-only", action="store_true", help="leave the class weights out")
+
+    scores = _command(commands, "score", score, "the five metrics of the challenge, at their best thresholds")
+    scores.add_argument("labels", type=Path, metavar="LABELS.tif", help="0 is membrane, 1 or 255 is cell")
+    scores.add_argument("probability", type=Path, metavar="PROBABILITY.tif", help="probability of cell")
+
+    predicts = _command(commands, "predict", predict, "probability of cell by a trained network")
+    predicts.add_argument("stack", type=Path, metavar="STACK.tif")
+    predicts.add_argument("probability", type=Path, metavar="PROBABILITY.tif", help="float32 TIFF to write")
+    predicts.add_argument("--weights", type=Path, required=True, metavar="FILE.safetensors")
+    predicts.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="default: auto")
+    predicts.add_argument(
+        "--rotations", default="eight", choices=("eight", "seven", "none"), help="versions to average, default: eight"
+    )
+    return top
+
+
+def weight_map(arguments):
+    """Write the weight map of a label stack, each slice for itself."""
+    from unet_paper.weight_map import cells_from_membranes, unet_weight_map
+
+    check_writable(arguments.weights)
+    labels = read_labels(arguments.labels)
+    cells = labels.array
+    if np.isin(cells, (0, cells.max())).all():
+        cells = cells_from_membranes(cells)
+        _note(f"{arguments.labels} is binary: the cells are the 4-connected components of each slice")
+    weights = [
+        unet_weight_map(
+            plane,
+            w0=arguments.w0,
+            sigma=arguments.sigma,
+            class_weights=None if arguments.border_only else WeightMapConfig.class_weights,
+            background_only=not arguments.everywhere,
+        )
+        for plane in _progress(cells, desc="weight map")
+    ]
+    weights = np.stack(weights)
+    write_stack(arguments.weights, weights, voxel_size=labels.voxel_size, unit=labels.unit)
+    print(f"wrote {arguments.weights}: weights from {weights.min():.4g} to {weights.max():.4g}")
+
+
+def score(arguments):
+    """Print the five metrics of a stored probability map."""
+    from unet_paper import metrics
+
+    labels, probability = read_labels(arguments.labels), _read_images(arguments.probability)
+    check_same_shape(labels.array, probability.array, str(arguments.labels), str(arguments.probability))
+    scores = metrics.score(labels.array, probability.array, progress=partial(_progress, desc="score"))
+    for name, title in SCORES.items():
+        result = getattr(scores, name)
+        where = "no threshold" if result.threshold is None else f"at threshold {result.threshold:.1f}"
+        print(f"{title:14} {result.value:.6f}  {where}")
+
+
+def predict(arguments):
+    """Write the probability of cell that a trained network gives to a stack."""
+    check_writable(arguments.probability)
+    stack = _read_images(arguments.stack)
+    from unet_paper.predict import choose_device, load_weights, predict_stack  # torch, only now
+
+    device = choose_device(arguments.device)
+    model, metadata = load_weights(arguments.weights)
+    probability = predict_stack(
+        model,
+        stack.array,
+        mean=metadata["image_mean"],
+        std=metadata["image_std"],
+        rotations=arguments.rotations,
+        device=device,
+        progress=partial(_progress, desc="predict"),
+    )
+    write_stack(arguments.probability, probability.astype(np.float32), voxel_size=stack.voxel_size, unit=stack.unit)
+    print(f"wrote {arguments.probability}: 0 is membrane, 1 is cell")
+
+
+def _command(commands, name, run, text):
+    command = commands.add_parser(name, help=text, description=text)
+    command.set_defaults(run=run)
+    return command
+
+
+def _read_images(path):
+    stack = read_images(path)
+    if stack.note:
+        _note(stack.note)
+    return stack
+
+
+def _note(text):
+    print(f"note: {text}", file=sys.stderr)
+
+
+def _progress(slices, **options):
+    """Progress with time left on a terminal's standard error."""
+    return tqdm(slices, unit="slice", disable=None, **options)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
