@@ -27,6 +27,7 @@ from unet_paper.data import find_data, load_isbi
 from unet_paper.errors import InputError
 from unet_paper.model import UNet
 from unet_paper.phantom import make_phantom
+from unet_paper.predict import load_weights
 from unet_paper.train import gray_statistics
 
 CHOICES = ("training", "inference", "metrics", "weight-map")
@@ -93,8 +94,6 @@ def load_network(weights, device, seed):
     if weights is None:
         torch.manual_seed(seed)
         return UNet(**asdict(ExperimentConfig().network)).to(device).eval(), {"weights": "untrained"}
-    from unet_paper.predict import load_weights
-
     model, _ = load_weights(weights)
     return model.to(device).eval(), {"weights": weights.name}
 

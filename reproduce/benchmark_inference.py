@@ -18,6 +18,7 @@ from reproduce.timing import arithmetic, count_operations, time_limit
 from unet_paper import shapes
 from unet_paper.graph import Graphed
 from unet_paper.overlap_tile import mirrored
+from unet_paper.predict import predict_stack
 
 LATENCY_CALLS, LATENCY_SECONDS = 20, 10.0  # at most
 SYMMETRIES = [(mirror, turns) for mirror in (False, True) for turns in range(4)]  # of the square
@@ -187,8 +188,6 @@ def _symmetric_stack(bench, model, variant, stack):
 
 
 def _library_stack(bench, model, variant, stack):
-    from unet_paper.predict import predict_stack
-
     low, high = float(stack.min()), float(stack.max())
     gray = (stack - low) / (high - low)  # in [0, 1], as files are read
     how = {"mean": -low / (high - low), "std": 1 / (high - low), "rotations": "eight", "precision": "bfloat16"}

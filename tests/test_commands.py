@@ -110,21 +110,37 @@ def network_file(path, base_channels, said=None):
     save_weights(path, UNet(base_channels=base_channels), metadata)
 
 
-@pytest.mark.parametrize("rotations", ["none", "eight", "seven"])
-def test_predict_writes_the_probability_the_network_gives(folder, rotations):
+def test_predict_writes_the_probability_the_network_gives(folder):
     from unet_paper.predict import load_weights, predict_stack
 
     network_file("net.safetensors", 2)
-    arguments = ["--weights", "net.safetensors", "--device", "cpu", "--rotations", rotations]
-    assert commands.main(["predict", "images.tif", "map.tif", *arguments]) == 0
+    write_stack("slice.tif", IMAGES[:1], voxel_size=(50, 4, 4), unit="nm")
+    arguments = ["--weights", "net.safetensors", "--device", "cpu", "--rotations", "none"]
+    assert commands.main(["predict", "slice.tif", "map.tif", *arguments]) == 0
     model, _ = load_weights("net.safetensors")
-    images = IMAGES / np.float32(255)
-    expected = predict_stack(model, images, mean=0.55, std=0.13, rotations=rotations, device="cpu")
+    images = IMAGES[:1] / np.float32(255)
+    expected = predict_stack(model, images, mean=0.55, std=0.13, rotations="none", device="cpu")
     written = read_stack("map.tif")
     np.testing.assert_array_equal(written.array, expected)
     assert written.array.dtype == np.float32
     assert 0 <= written.array.min() <= written.array.max() <= 1
     assert (written.voxel_size, written.unit) == ((50, 4, 4), "nm")
+
+
+@pytest.mark.parametrize(("arguments", "rotations"), [([], "eight"), (["--rotations", "seven"], "seven")])
+def test_predict_averages_the_versions_asked_for(folder, monkeypatch, arguments, rotations):
+    from unet_paper import predict
+
+    asked = []
+
+    def predict_stack(model, images, **options):
+        asked.append(options["rotations"])
+        return images
+
+    monkeypatch.setattr(predict, "predict_stack", predict_stack)
+    network_file("net.safetensors", 2)
+    assert commands.main(["predict", "images.tif", "map.tif", "--weights", "net.safetensors", *arguments]) == 0
+    assert asked == [rotations]
 
 
 def test_the_phantom_script_writes_the_challenges_four_files(folder):

@@ -61,7 +61,7 @@ def test_zero_displacement_is_the_identity():
 @pytest.mark.parametrize(("mode", "order"), [("nearest", 0), ("linear", 1)])
 def test_resampling_equals_scipy(mode, order):
     rng = np.random.default_rng(3)
-    ours, reference = coordinates(rng, size=200)  # far beyond the border on all sides
+    _, reference = coordinates(rng, size=200)  # far beyond the border on all sides
     image = rng.random((70, 90)).astype(np.float32)
     got = resample(torch.tensor(image)[None, None], torch.tensor(reference, dtype=torch.float32)[None], mode)
     want = ndimage.map_coordinates(image, reference, order=order, mode="mirror")

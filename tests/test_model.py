@@ -50,7 +50,7 @@ def test_other_sizes_and_rectangles(paper_network):
 
 
 def test_illegal_side_names_the_nearest_legal_ones(paper_network):
-    with pytest.raises(InputError, match="input side 512 .* nearest legal: 508, 524"):
+    with pytest.raises(InputError, match=r"input side 512 .* nearest legal: 508, 524"):
         paper_network(torch.empty(1, 1, 572, 512, device="meta"))
 
 

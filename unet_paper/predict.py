@@ -37,7 +37,7 @@ def choose_device(name):
     if name not in ("auto", "cpu", "cuda"):
         raise InputError(f"device {name!r} is not one of auto, cpu, cuda")
     if name == "cuda" and not torch.cuda.is_available():
-        raise InputError("there is no CUDA device here; legal: --device cpu or auto")
+        raise InputError("device cuda was asked for, but PyTorch finds none here; legal: cpu, auto")
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     return name
@@ -172,7 +172,7 @@ def rotate(image, angle, size, mode):
     """Rotate `image` (H, W) about its centre by `angle` radians onto a canvas of `size` with the same centre."""
     centre = [[(side - 1) / 2 for side in image.shape]]
     still = torch.zeros(1, 2, *size, device=image.device)
-    turn = torch.tensor([angle], device=image.device)
+    turn = torch.tensor([angle], dtype=torch.float32, device=image.device)
     at = tile_coordinates(torch.tensor(centre, device=image.device), turn, still)
     return resample(image[None, None], at, mode)[0, 0]
 
@@ -191,7 +191,7 @@ def save_weights(path, model, metadata):
     """
     path = Path(path)
     if isinstance(model, UNet):
-        metadata = {**metadata, "network": asdict(model.config)}
+        metadata = {"network": asdict(model.config), **metadata}
     tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
