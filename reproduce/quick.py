@@ -11,7 +11,7 @@ from pathlib import Path
 from unet_paper.config import ExperimentConfig
 
 SLICES, SIDE, HELD_OUT, PHANTOM_SEED = 10, 512, 2, 2015
-BASE_CHANNELS, STEPS, LEARNING_RATE = 8, 400, 2e-3
+BASE_CHANNELS, STEPS, LEARNING_RATE = 8, 700, 2e-3
 
 
 def add_arguments(parser):
@@ -50,4 +50,5 @@ def run(arguments):
         (record,) = experiment.cross_validate(system, data, [part], **how)
     print(f"figure: {montage(data, list(part.held_out), record, out)}")
     render.render(out)
+    print((out / "TABLES.md").read_text(encoding="utf-8"))
     return 0

@@ -77,9 +77,9 @@ def tables_text(records, numbers):
         "# Results",
         "Rendered by `python -m reproduce render` from `records.jsonl` and the published numbers of "
         "`results/paper.json`. Every record holds its command, commit, settings, data, device and versions.",
-        "## Claims of the paper",
-        claims_table(records, numbers),
     ]
+    if not records or any(record.experiment != "quick" for record in records):
+        parts += ["## Claims of the paper", claims_table(records, numbers)]
     for heading, make, _ in SECTIONS:
         if text := make(records, numbers):
             parts += [f"## {heading}", text]

@@ -156,8 +156,16 @@ def cost(records, numbers):
 
 def phantom(records, numbers):
     """The synthetic stack: what was trained beside what was not."""
-    rows = [[title(r), r.conditions.get("slices", DASH), *score_cells(r.scores)] for r in of(records, "quick")]
-    return table(["network", "held-out slices", *SCORE_HEADS], rows) if rows else ""
+    rows = []
+    for record in of(records, "quick"):
+        recipe = record.provenance["config"]["recipe"]
+        how = recipe["network"]["base_channels"], recipe["training"]["optimizer"], recipe["training"]["steps"]
+        rows.append([title(record), *map(str, how), record.conditions["slices"], *score_cells(record.scores)])
+    if not rows:
+        return ""
+    heads = ["network", "base channels", "optimiser", "steps", "held-out slices", *SCORE_HEADS]
+    said = "Base channels, optimiser and steps differ from the paper; everything else is the paper's recipe."
+    return f"{table(heads, rows)}\n\n{said}"
 
 
 def sweep(records, numbers):

@@ -128,9 +128,7 @@ def test_a_run_is_recorded_once(data, tmp_path, name, capsys):
 def test_a_loss_that_is_not_finite_is_a_record_and_not_tried_again(data, tmp_path, monkeypatch):
     wild = replace(CONFIG, training=replace(CONFIG.training, learning_rate=1e30, warmup_steps=0, steps=5))
     system, part = sweep.build(wild), experiment.parts(5, [0])
-    ablations.attempt(
-        system, data, experiment.parts(5, [0]), conditions=sweep.conditions(wild), **how(tmp_path, "sweep")
-    )
+    ablations.attempt(system, data, part, conditions=sweep.conditions(wild), **how(tmp_path, "sweep"))
     (record,) = read(tmp_path)
     assert record.scores == {}
     assert "not finite at step" in record.conditions["outcome"]
@@ -140,9 +138,7 @@ def test_a_loss_that_is_not_finite_is_a_record_and_not_tried_again(data, tmp_pat
         raise NonFiniteLoss("again")
 
     monkeypatch.setattr(experiment, "train", train)
-    ablations.attempt(
-        system, data, experiment.parts(5, [0]), conditions=sweep.conditions(wild), **how(tmp_path, "sweep")
-    )
+    ablations.attempt(system, data, part, conditions=sweep.conditions(wild), **how(tmp_path, "sweep"))
     assert len(read(tmp_path)) == 1
 
 

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -110,14 +111,16 @@ def network_file(path, base_channels, said=None):
     save_weights(path, UNet(base_channels=base_channels), metadata)
 
 
-def test_predict_writes_the_probability_the_network_gives(folder):
-    from unet_paper.predict import load_weights, predict_stack
+def test_predict_writes_the_probability_the_network_gives(folder, monkeypatch):
+    from unet_paper import predict
 
+    predict_stack = partial(predict.predict_stack, tile=68, stride=64)  # small, as the slice is
+    monkeypatch.setattr(predict, "predict_stack", predict_stack)
     network_file("net.safetensors", 2)
     write_stack("slice.tif", IMAGES[:1], voxel_size=(50, 4, 4), unit="nm")
     arguments = ["--weights", "net.safetensors", "--device", "cpu", "--rotations", "none"]
     assert commands.main(["predict", "slice.tif", "map.tif", *arguments]) == 0
-    model, _ = load_weights("net.safetensors")
+    model, _ = predict.load_weights("net.safetensors")
     images = IMAGES[:1] / np.float32(255)
     expected = predict_stack(model, images, mean=0.55, std=0.13, rotations="none", device="cpu")
     written = read_stack("map.tif")
