@@ -6,7 +6,6 @@ same time on this machine. Each record holds the cost beside the score.
 """
 
 import importlib
-import math
 from dataclasses import replace
 
 import torch
@@ -112,8 +111,7 @@ def cost(system, *, device):
 
 
 def slice_multiply_adds(system, network):
-    """Multiply-adds of the tiles of one slice; `network` is on the device "meta"."""
-    predict = {"tile": 516, "stride": 512, "margin": shapes.context()} | system.predict
-    count = max(math.ceil((SLICE - predict["tile"]) / predict["stride"]), 0) + 1
+    """Multiply-adds of the one tile that holds a slice; `network` is on the device "meta"."""
+    predict = {"tile": shapes.output_size(shapes.input_size_for(SLICE)), "margin": shapes.context()} | system.predict
     side = predict["tile"] + 2 * predict["margin"]
-    return count**2 * multiply_adds(network, 1, 1, side, side)
+    return multiply_adds(network, 1, 1, side, side)

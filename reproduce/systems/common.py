@@ -18,7 +18,7 @@ from unet_paper.sampler import TileSampler
 
 TILE = 512  # side of a training tile and of a predicted tile of padded systems, pixels: one ISBI slice
 MARGIN = 128  # context in prediction, pixels a side; with it 768 divides by two seven times
-PADDED_PREDICTION = {"tile": TILE, "stride": TILE, "margin": MARGIN}  # of predict_stack
+PADDED_PREDICTION = {"tile": TILE, "margin": MARGIN}  # of predict_stack
 
 
 class Padded(nn.Module):

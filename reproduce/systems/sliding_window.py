@@ -66,7 +66,7 @@ def build(config):
         "sliding-window",
         "sliding window (Ciresan et al. 2012, N4)",
         recipe,
-        {"tile": TILE, "stride": TILE, "margin": MARGIN},
+        {"tile": TILE, "margin": MARGIN},
     )
 
 
