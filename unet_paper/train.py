@@ -226,7 +226,8 @@ def train(
             optimizer.zero_grad()
             unread.append(loss.detach())
             curve.learning_rate.append(recipe.learning_rate(step))
-            last = stop.is_set() or step + 1 == recipe.steps
+            stopping = stop.is_set()  # once: a signal after this is served after the next step
+            last = stopping or step + 1 == recipe.steps
             if not last and len(unread) < read_every:
                 continue
             values = torch.stack(unread).tolist()
@@ -241,7 +242,7 @@ def train(
             if checkpoint is not None and (last or time.perf_counter() - saved >= checkpoint_seconds):
                 save_checkpoint(checkpoint, model, optimizer, identity, curve)
                 saved = time.perf_counter()
-            if stop.is_set() and step + 1 < recipe.steps:
+            if stopping and step + 1 < recipe.steps:
                 raise Interrupted(f"stopped after step {step + 1} of {recipe.steps}")
     return model, curve
 
