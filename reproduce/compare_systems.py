@@ -9,7 +9,6 @@ import importlib
 from dataclasses import replace
 
 import torch
-from unet_paper.predict import ROTATIONS
 
 from reproduce import experiment
 from reproduce.ablations import attempt
@@ -20,6 +19,7 @@ from unet_paper import shapes
 from unet_paper.config import ExperimentConfig
 from unet_paper.data import find_data, load_isbi
 from unet_paper.errors import InputError
+from unet_paper.predict import ROTATIONS
 
 SLICE = 512  # side of an ISBI slice, pixels
 

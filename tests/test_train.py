@@ -164,3 +164,22 @@ def test_signals_are_given_back():
     with training.stop_signals():
         assert signal.getsignal(signal.SIGTERM) is not before
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_step_moves_nothing_between_host_and_device(monkeypatch):
+    """What a CUDA graph demands; "meta" stands for the device, so that any transfer is an error or is seen."""
+    recipe = paper_recipe(small_config(input_size=188))
+    images, labels = small_data()
+    sampler = recipe.sampler(images, labels, "meta")
+    drawn = torch.as_tensor(sampler.draw(np.random.default_rng(0), 2)).to("meta")
+    model = recipe.build().to("meta")
+
+    def forbidden(*_, **__):
+        raise AssertionError("a value of the host is sent to the device")
+
+    for name in ("tensor", "from_numpy"):
+        monkeypatch.setattr(torch, name, forbidden)
+    tile = sampler(drawn)  # reading a value of a meta tensor, as .item() does, is an error by itself
+    loss = recipe.loss(model(tile.image), tile.labels, tile.weights)
+    loss.backward()
+    assert loss.device.type == "meta"

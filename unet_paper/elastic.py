@@ -144,7 +144,7 @@ def resample(image, coordinates, mode):
     >>> resample(image, at, "linear").tolist()
     [[[[20.0, 15.0, 20.0]]]]
     """
-    sides = torch.tensor(image.shape[-2:], device=image.device, dtype=torch.float32) - 1
-    unit = 2 * coordinates / sides.clamp(min=1).view(2, 1, 1) - 1
-    at = unit.flip(1).permute(0, 2, 3, 1)  # (N, h, w, 2), x first
+    height, width = (max(side - 1, 1) for side in image.shape[-2:])  # numbers: nothing waits for the host
+    y, x = coordinates.unbind(dim=1)
+    at = torch.stack([2 * x / width - 1, 2 * y / height - 1], dim=1).permute(0, 2, 3, 1)  # (N, h, w, 2), x first
     return F.grid_sample(image, at, mode=MODES[mode], padding_mode="reflection", align_corners=True)

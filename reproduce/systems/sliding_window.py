@@ -171,14 +171,15 @@ class PatchSampler:
 
     def __call__(self, drawn):
         """The windows of a draw: image (N, 1, 95, 95), labels and weights (N, 1, 1)."""
-        device = self.windows.device
-        z, y, x = (torch.as_tensor(i, device=device) for i in np.unravel_index(drawn[:, 1], self.shape))
+        drawn = torch.as_tensor(drawn).to(self.windows.device, non_blocking=True)
+        _, height, width = self.shape
+        z, y, x = drawn[:, 1] // (height * width), drawn[:, 1] // width % height, drawn[:, 1] % width
         image = self.windows[z, y, x]  # (N, 95, 95)
-        symmetry = torch.as_tensor(drawn[:, 2], device=device)[:, None, None]
+        symmetry = drawn[:, 2, None, None]
         for bit, mirrored in ((1, lambda i: i.flip(1)), (2, lambda i: i.flip(2)), (4, lambda i: i.transpose(1, 2))):
             image = torch.where((symmetry & bit) > 0, mirrored(image), image)
-        labels = torch.as_tensor(drawn[:, 0], device=device)[:, None, None]
-        return Tile(image[:, None], labels, torch.ones(labels.shape, device=device))
+        labels = drawn[:, 0, None, None]
+        return Tile(image[:, None], labels, torch.ones_like(labels, dtype=torch.float32))
 
 
 class Speed(NamedTuple):
