@@ -13,12 +13,11 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from unet_paper.predict import ROTATIONS
-
 from reproduce import experiment, records
 from reproduce.systems import common, variants
 from unet_paper.config import ExperimentConfig
 from unet_paper.data import find_data, load_isbi
+from unet_paper.predict import ROTATIONS
 from unet_paper.train import NonFiniteLoss, paper_recipe, paper_sampler
 
 
@@ -69,8 +68,8 @@ ABLATIONS = {
     ),
     "adam": Ablation("Adam at 1e-5, as the later tool", {"training": {"optimizer": "adam", "learning_rate": 1e-5}}),
     "adam-1e-4": Ablation("Adam at 1e-4", {"training": {"optimizer": "adam", "learning_rate": 1e-4}}),
-    "linear-up": Ablation("no ReLU after up-convolutions", network=variants.linear_up_convolutions),
-    "released": Ablation("released variant: last up-convolution 128 to 128", network=variants.released),
+    "linear-up": Ablation("no ReLU after up-convolutions", network=variants.LinearUpUNet),
+    "released": Ablation("released variant: last up-convolution 128 to 128", network=variants.ReleasedUNet),
 }
 
 

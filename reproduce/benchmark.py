@@ -135,8 +135,8 @@ def record_each(rows, *, device, seed, data, path):
         )
         measures = {key: value for key, value in row.measures.items() if np.isfinite(value)}
         records.append(records.Record("benchmark", row.name, conditions, {}, measures, None, provenance), path)
-        first = next(iter(row.measures.items()), ("", row.skipped))
-        print(f"{row.group}: {row.name} {row.conditions or ''} {measure_text(*first)}", flush=True)
+        times = [measure_text(key, value) for key, value in row.measures.items() if "seconds" in key]
+        print(f"{row.group}: {row.name} {row.conditions or ''} {row.skipped or ''.join(times[:1])}", flush=True)
         start = time.perf_counter()
         yield row
 

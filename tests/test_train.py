@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from unet_paper import train as training
@@ -183,3 +184,17 @@ def test_a_step_moves_nothing_between_host_and_device(monkeypatch):
     loss = recipe.loss(model(tile.image), tile.labels, tile.weights)
     loss.backward()
     assert loss.device.type == "meta"
+
+
+def test_a_full_disk_is_told_in_one_sentence_and_the_last_checkpoint_stays(tmp_path, monkeypatch):
+    final_weights(folder=tmp_path)
+    before = (tmp_path / CHECKPOINT).read_bytes()
+
+    def full(*_):
+        raise SafetensorError("I/O error: No space left on device")
+
+    monkeypatch.setattr(training, "save_file", full)
+    with pytest.raises(InputError, match=r"cannot write .*checkpoint\.safetensors: .*No space left on device"):
+        final_weights(folder=tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == [CHECKPOINT]
+    assert (tmp_path / CHECKPOINT).read_bytes() == before

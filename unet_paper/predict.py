@@ -101,6 +101,8 @@ def predict_stack(
     """
     if rotations not in ROTATIONS:
         raise InputError(f"rotations {rotations!r} is not one of {', '.join(ROTATIONS)}")
+    if precision not in ("bfloat16", "float32"):
+        raise InputError(f"precision {precision!r} is not one of bfloat16, float32")
     if not std > 0:
         raise InputError(f"std {std} is not positive")
     images = np.asarray(images)
@@ -197,7 +199,7 @@ def save_weights(path, model, metadata):
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"cannot make the folder {path.parent}: {error.strerror}") from error
-    with atomic_write(path) as temporary:
+    with atomic_write(path, failures=(OSError, SafetensorError)) as temporary:
         save_file(tensors, temporary, {METADATA: json.dumps(metadata)})
 
 

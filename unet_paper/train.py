@@ -268,8 +268,10 @@ def save_checkpoint(path, model, optimizer, identity, curve):
             if value is not None:
                 tensors[f"optimizer.{index}.{name}"] = torch.as_tensor(value)
     state = {"identity": identity, "curve": curve._asdict()}
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(path) as temporary:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for left in path.parent.glob(f".{path.stem}-*{path.suffix}"):
+        left.unlink()  # of a run that was killed while it wrote
+    with atomic_write(path, failures=(OSError, SafetensorError)) as temporary:
         save_file(
             {name: value.contiguous() for name, value in tensors.items()}, temporary, {"state": json.dumps(state)}
         )

@@ -37,10 +37,10 @@ class AddedSkips(UNet):
     27897218
     """
 
-    def __init__(self, in_channels=1, n_classes=2, base_channels=64, depth=4, dropout=0.5):
-        super().__init__(in_channels, n_classes, base_channels, depth, dropout)
-        for level in range(depth):
-            channels = base_channels * 2**level
+    def __init__(self, **network):
+        super().__init__(**network)
+        for level in range(self.config.depth):
+            channels = self.config.base_channels * 2**level
             self.expansive[level] = DoubleConvolution(channels, channels).apply(he_normal)
 
     def forward(self, image):

@@ -1,6 +1,6 @@
 """Variants of the U-Net for the ablations: what the paper leaves open or argues for, changed alone.
 
-Each network is a function or class of its own, so that the network of the paper keeps no option that
+Each network is a class of its own, so that the network of the paper keeps no option that
 the paper does not have. `zero_padded_sampler` and `padded_sampler` make the tiles that go with them.
 """
 
@@ -20,35 +20,37 @@ from unet_paper.weight_map import cells_from_membranes, unet_weight_map
 REACH = 0.8  # of its side a tile, rotated and deformed, reaches from its centre; half a border of zeros mirrors to it
 
 
-def linear_up_convolutions(**network):
+class LinearUpUNet(UNet):
     """U-Net without the ReLU after its up-convolutions; the paper does not mention one (S6).
 
     Examples
     --------
-    >>> sum(isinstance(m, nn.ReLU) for m in linear_up_convolutions().modules())
+    >>> sum(isinstance(m, nn.ReLU) for m in LinearUpUNet(base_channels=1).modules())
     18
     """
-    model = UNet(**network)
-    for up in model.up_convolutions:
-        up[1] = nn.Identity()
-    return model
+
+    def __init__(self, **network):
+        super().__init__(**network)
+        for up in self.up_convolutions:
+            up[1] = nn.Identity()
 
 
-def released(**network):
+class ReleasedUNet(UNet):
     """U-Net of the authors' release: the last up-convolution keeps its 128 channels (S7).
 
     The upsampled map comes first in the concatenation, as in `UNet`.
 
     Examples
     --------
-    >>> sum(p.numel() for p in released().parameters())
+    >>> sum(p.numel() for p in ReleasedUNet().parameters())
     31100354
     """
-    model = UNet(**network)
-    channels = model.config.base_channels
-    model.up_convolutions[0] = UpConvolution(2 * channels, 2 * channels).apply(he_normal)
-    model.expansive[0] = DoubleConvolution(3 * channels, channels).apply(he_normal)
-    return model
+
+    def __init__(self, **network):
+        super().__init__(**network)
+        channels = self.config.base_channels
+        self.up_convolutions[0] = UpConvolution(2 * channels, 2 * channels).apply(he_normal)
+        self.expansive[0] = DoubleConvolution(3 * channels, channels).apply(he_normal)
 
 
 def padded(margin=MARGIN, **network):
@@ -58,8 +60,8 @@ def padded(margin=MARGIN, **network):
 
     Examples
     --------
-    >>> sum(p.numel() for p in padded().parameters())
-    31030658
+    >>> padded(margin=8, base_channels=1).eval()(torch.zeros(1, 1, 32, 48)).shape
+    torch.Size([1, 2, 16, 32])
     """
     model = SamePaddingUNet(**network)
     return Padded(model, shapes.period(model.config.depth), margin)
@@ -68,8 +70,8 @@ def padded(margin=MARGIN, **network):
 class SamePaddingUNet(UNet):
     """The U-Net's layers with zero padding: logits as large as the image."""
 
-    def __init__(self, in_channels=1, n_classes=2, base_channels=64, depth=4, dropout=0.5):
-        super().__init__(in_channels, n_classes, base_channels, depth, dropout)
+    def __init__(self, **network):
+        super().__init__(**network)
         for module in self.modules():
             if isinstance(module, nn.Conv2d) and module.kernel_size == (3, 3):
                 module.padding = (1, 1)

@@ -15,14 +15,14 @@ def parameters(network):
 
 def test_parameter_counts():
     with torch.device("meta"):
-        assert parameters(variants.linear_up_convolutions()) == 31_030_658
+        assert parameters(variants.LinearUpUNet()) == 31_030_658
         assert parameters(variants.padded()) == 31_030_658
-        assert parameters(variants.released()) == 31_100_354
+        assert parameters(variants.ReleasedUNet()) == 31_100_354
 
 
 def test_linear_up_convolutions_share_weights_but_not_outputs():
     torch.manual_seed(0)
-    network, paper = variants.linear_up_convolutions(base_channels=2).eval(), UNet(base_channels=2).eval()
+    network, paper = variants.LinearUpUNet(base_channels=2).eval(), UNet(base_channels=2).eval()
     network.load_state_dict(paper.state_dict())
     image = torch.randn(1, 1, 188, 188)
     assert not torch.allclose(network(image), paper(image))
@@ -34,7 +34,7 @@ def test_linear_up_convolutions_share_weights_but_not_outputs():
 
 def test_released_variant_widens_the_last_up_convolution_only():
     torch.manual_seed(0)
-    network, paper = variants.released(base_channels=2), UNet(base_channels=2)
+    network, paper = variants.ReleasedUNet(base_channels=2), UNet(base_channels=2)
     ours, papers = ({n: p.shape for n, p in m.named_parameters()} for m in (network, paper))
     different = {name for name in ours if ours[name] != papers[name]}
     assert different == {"up_convolutions.0.0.weight", "up_convolutions.0.0.bias", "expansive.0.0.weight"}
