@@ -103,6 +103,7 @@ def run_training(system, data, part, *, seed, device, out):
         return done
     commit = records.commit_id()  # of the code that is running, not of a later edit
     if device == "cuda":
+        torch.backends.cudnn.benchmark = True  # every tile has the same size
         torch.cuda.reset_peak_memory_stats()
     steps = system.recipe.steps
     with tqdm(total=steps, desc=f"train {system.name} {part.name} seed {seed}", mininterval=1.0) as bar:

@@ -121,7 +121,7 @@ def versions():
 
 
 def commit_id():
-    """The commit of the checkout, with "+" when tracked files differ from it; "unknown" outside one."""
+    """The commit of the checkout, with "+" when Python files differ from it; outside one REPRODUCE_COMMIT says it."""
 
     def git(*words):
         return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
@@ -129,7 +129,7 @@ def commit_id():
     try:
         return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "-uno", "--", "*.py") else "")
     except (OSError, subprocess.CalledProcessError):
-        return "unknown"
+        return os.environ.get("REPRODUCE_COMMIT", "unknown")
 
 
 def device_name(device):
@@ -139,7 +139,8 @@ def device_name(device):
 
         return torch.cuda.get_device_name(device)
     names = [line.split(":", 1)[1].strip() for line in _cpuinfo() if line.startswith("model name")]
-    return f"{names[0] if names else platform.machine()}, {len(os.sched_getaffinity(0))} cores"
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{names[0] if names else platform.machine()}, {cores} cores"
 
 
 def _cpuinfo():

@@ -75,7 +75,7 @@ def test_map(system, *, seed, out, rotations):
 
 
 def final(system, data, *, rotations, seed, device, out):
-    """Train on every slice and store the maps of the test volume; maps that exist are left alone."""
+    """Train on every slice and store the maps of the test volume, in steps of 1/255; maps that exist are left alone."""
     part = experiment.Part(experiment.ALL, tuple(range(len(data.images))), ())
     experiment.run_training(system, data, part, seed=seed, device=device, out=out)
     for rotation in rotations:
@@ -85,7 +85,7 @@ def final(system, data, *, rotations, seed, device, out):
                 system, data.test_images, part, seed=seed, device=device, out=out, rotations=rotation
             )
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_stack(path, probability.astype(np.float32))
+            write_stack(path, experiment.quantise(probability) / np.float32(255))
         print(f"test maps: {path}")
 
 

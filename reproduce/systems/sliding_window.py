@@ -157,7 +157,6 @@ class PatchSampler:
         mirrored = np.pad(images, ((0, 0), (MARGIN, MARGIN), (MARGIN, MARGIN)), "reflect")
         mirrored = torch.as_tensor(mirrored, dtype=torch.float32, device=device)
         self.windows = mirrored.unfold(1, WINDOW, 1).unfold(2, WINDOW, 1)  # a view, (Z, H, W, 95, 95)
-        self.shape = np.shape(images)
         self.pixels = [np.flatnonzero(np.asarray(labels) == k) for k in (0, 1)]
         if not all(map(len, self.pixels)):
             raise InputError("the training labels hold one class only; membrane and cell pixels are needed")
@@ -171,15 +170,13 @@ class PatchSampler:
 
     def __call__(self, drawn):
         """The windows of a draw: image (N, 1, 95, 95), labels and weights (N, 1, 1)."""
-        drawn = torch.as_tensor(drawn).to(self.windows.device, non_blocking=True)
-        _, height, width = self.shape
-        z, y, x = drawn[:, 1] // (height * width), drawn[:, 1] // width % height, drawn[:, 1] % width
-        image = self.windows[z, y, x]  # (N, 95, 95)
-        symmetry = drawn[:, 2, None, None]
+        classes, pixels, symmetry = torch.as_tensor(drawn).to(self.windows.device)[:, :, None, None].unbind(1)
+        _, height, width = self.windows.shape[:3]
+        pixels = pixels.ravel()
+        image = self.windows[pixels // (height * width), pixels // width % height, pixels % width]  # (N, 95, 95)
         for bit, mirrored in ((1, lambda i: i.flip(1)), (2, lambda i: i.flip(2)), (4, lambda i: i.transpose(1, 2))):
             image = torch.where((symmetry & bit) > 0, mirrored(image), image)
-        labels = drawn[:, 0, None, None]
-        return Tile(image[:, None], labels, torch.ones_like(labels, dtype=torch.float32))
+        return Tile(image[:, None], classes, torch.ones_like(classes, dtype=torch.float32))
 
 
 class Speed(NamedTuple):
