@@ -105,10 +105,12 @@ def run_training(system, data, part, *, seed, device, out):
     if device == "cuda":
         torch.backends.cudnn.benchmark = True  # every tile has the same size
         torch.cuda.reset_peak_memory_stats()
-    steps = system.recipe.steps
-    with tqdm(total=steps, desc=f"train {system.name} {part.name} seed {seed}", mininterval=1.0) as bar:
+    total = None if system.recipe.seconds else system.recipe.steps
+    with tqdm(total=total, desc=f"train {system.name} {part.name} seed {seed}", mininterval=1.0) as bar:
 
         def report(step, loss):
+            if bar.n == 0:
+                bar.n = bar.initial = step - 1  # steps of an earlier run do not count for the time left
             bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
             bar.update(step - bar.n)
 
@@ -116,12 +118,12 @@ def run_training(system, data, part, *, seed, device, out):
             system.recipe, images, labels, seed=seed, device=device, folder=folder, resume=True, report=report
         )
     save_weights(folder / "weights.safetensors", model, {**gray_statistics(images), "seed": seed})
-    if steps:
+    if curve.loss:
         write_curve(Path(out) / "curves" / f"{system.name}-{part.name}-seed{seed}.csv", curve)
     seconds = curve.seconds[-1] if curve.seconds else 0.0
     done = {
         "seconds": seconds,
-        "steps": steps,
+        "steps": len(curve.loss),
         "parameters": sum(p.numel() for p in model.parameters()),
         "provenance": records.provenance(
             config=settings, seed=seed, data=data.sha256, device=device, wall_seconds=seconds, commit=commit
@@ -193,10 +195,13 @@ def slice_range(slices):
     return f"{slices[0]}-{slices[-1]}"
 
 
-def cross_validate(system, data, chosen, *, experiment, seed, device, out, rotations=("eight",)):
+def cross_validate(
+    system, data, chosen, *, experiment, seed, device, out, rotations=("eight",), conditions=None, measures=None
+):
     """Train, predict, score and record the parts `chosen`; returns the records, one for each rotation.
 
-    Slices are scored as one stack of predictions by networks that never saw them.
+    Slices are scored as one stack of predictions by networks that never saw them. `conditions` and
+    `measures` are further entries of the records.
     """
     accounts = [run_training(system, data, part, seed=seed, device=device, out=out) for part in chosen]
     slices = [s for part in chosen for s in part.held_out]
@@ -225,12 +230,14 @@ def cross_validate(system, data, chosen, *, experiment, seed, device, out, rotat
                     "seeds": [seed],
                     "rotations": rotation,
                     "steps": accounts[0]["steps"],
+                    **(conditions or {}),
                 },
                 scores=score_stored(path, data.labels[slices]),
                 measures={
                     "train_seconds": sum(a["seconds"] for a in accounts),
                     "predict_seconds_per_slice": seconds / len(slices),
                     "parameters_count": accounts[0]["parameters"],
+                    **(measures or {}),
                 },
                 prediction=path.relative_to(out).as_posix(),
                 provenance=accounts[0]["provenance"]

@@ -192,7 +192,7 @@ def save_weights(path, model, metadata):
         `UNet` are added as ``network``.
     """
     path = Path(path)
-    if isinstance(model, UNet):
+    if type(model) is UNet:  # a variant would come back as the paper's network
         metadata = {"network": asdict(model.config), **metadata}
     tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     try:

@@ -69,7 +69,7 @@ class Recipe:
     optimizer : callable
         Maps parameters to an Optimizer.
     learning_rate : callable
-        Maps the step (from 0) to its learning rate.
+        Maps the step (from 0) to its learning rate; a fraction of a step under a time budget.
     sampler : callable
         ``sampler(images, labels, device)`` of normalised images, with the methods of `TileSampler`.
     steps, batch : int
@@ -78,6 +78,10 @@ class Recipe:
         Of the network's autocast; weights, loss and updates are float32.
     identity : dict
         JSON-able description of all this: a checkpoint continues only under an equal one.
+    seconds : float or None
+        Time budget. If given, training ends when it is used up, however many steps that were, and
+        the learning rate follows the fraction of the budget used as it would that of `steps`. Such a
+        training depends on the machine's speed and does not repeat bit by bit.
     """
 
     build: Callable
@@ -89,6 +93,7 @@ class Recipe:
     batch: int
     precision: str
     identity: dict
+    seconds: float | None = None
 
 
 def paper_recipe(config):
@@ -232,15 +237,27 @@ def train(
     start = saved = time.perf_counter()
     unread = []  # losses since the last reading, for which the CPU must wait for the device
     read_every = 1 if kind == "cpu" else 50
+
+    def schedule(step):
+        """Where in the schedule `step` is; training ends at ``recipe.steps``."""
+        if recipe.seconds is None:
+            return step
+        return recipe.steps * (before + time.perf_counter() - start) / recipe.seconds
+
+    step = len(curve.loss)
+    place = schedule(step)
     with stop_signals() as stop:
-        for step in range(len(curve.loss), recipe.steps):
+        while place < recipe.steps:
+            rate = recipe.learning_rate(place)
             generator = np.random.default_rng([seed, step])
             torch.manual_seed(int(generator.integers(2**63)))  # dropout
-            set_learning_rate(optimizer, recipe.learning_rate(step))
+            set_learning_rate(optimizer, rate)
             write(drawn, sampler.draw(generator, recipe.batch))
             unread.append(take_step().clone())
-            curve.learning_rate.append(recipe.learning_rate(step))
-            stopping, ended = stop.is_set(), step + 1 == recipe.steps  # a later signal is served after the next step
+            curve.learning_rate.append(rate)
+            step += 1
+            place = schedule(step)
+            stopping, ended = stop.is_set(), place >= recipe.steps  # a later signal is served after the next step
             if len(unread) < read_every and not (stopping or ended):
                 continue
             values = torch.stack(unread).tolist()
@@ -251,12 +268,13 @@ def train(
             curve.loss.extend(values)
             curve.seconds.extend([before + time.perf_counter() - start] * len(values))
             if report is not None:
-                report(step + 1, values[-1])
+                report(step, values[-1])
             if checkpoint is not None and (stopping or ended or time.perf_counter() - saved >= checkpoint_seconds):
                 save_checkpoint(checkpoint, model, optimizer, identity, curve)
                 saved = time.perf_counter()
             if stopping and not ended:
-                raise Interrupted(f"stopped after step {step + 1} of {recipe.steps}")
+                goal = f"{recipe.steps}" if recipe.seconds is None else f"{recipe.seconds:g} seconds of training"
+                raise Interrupted(f"stopped after step {step} of {goal}")
     return model, curve
 
 
