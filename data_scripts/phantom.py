@@ -12,6 +12,7 @@ import numpy as np
 
 from unet_paper.data import write_stack
 from unet_paper.errors import InputError
+from unet_paper.files import make_folder
 from unet_paper.phantom import UNIT, VOXEL_SIZE, make_phantom
 
 
@@ -57,10 +58,7 @@ def write_phantom(folder, *, n_slices, size, seed):
     for number, part in enumerate(("train", "test")):
         images, labels = make_phantom(n_slices, size, size, seed=np.random.default_rng([seed, number]))
         stacks |= {f"{part}-volume.tif": images, f"{part}-labels.tif": labels}
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot make the folder {folder}: {error.strerror}") from error
+    make_folder(folder)
     for name, stack in stacks.items():
         write_stack(folder / name, stack, voxel_size=VOXEL_SIZE, unit=UNIT)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from reproduce.records import RESULTS
 from unet_paper.errors import InputError, Interrupted, NonFiniteLoss
+from unet_paper.files import check_folder
 
 COMMANDS = {
     "list": ("claims", "each claim of the paper, its place, the command that checks it, the status"),
@@ -42,11 +43,22 @@ def parser(chosen=None):
     return top
 
 
+def check(arguments):
+    """Raise `InputError` for numbers and folders that no command can use."""
+    for name, least in (("seed", 0), ("seeds", 0), ("average", 0), ("steps", 1), ("warmup", 0), ("learning_rates", 0)):
+        values = getattr(arguments, name, None)
+        for value in values if isinstance(values, list) else [values]:
+            if value is not None and not value >= least:
+                raise InputError(f"--{name.replace('_', '-')} {value} is illegal; legal: at least {least}")
+    check_folder(arguments.out)
+
+
 def main(argv=None):
     """Run one command; returns the exit status."""
     argv = sys.argv[1:] if argv is None else list(argv)
     arguments = parser(next(iter(argv), "")).parse_args(argv)
     try:
+        check(arguments)
         if arguments.command not in WITHOUT_DEVICE:
             from unet_paper.predict import choose_device
 

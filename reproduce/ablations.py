@@ -53,7 +53,7 @@ ABLATIONS = {
     "no-elastic": Ablation("no elastic deformation", {"augmentation": NO_DEFORMATION}),
     "shifts-only": Ablation("no augmentation but shifts", {"augmentation": SHIFTS_ONLY}),
     "no-dropout": Ablation("no dropout", {"network": {"dropout": 0.0}}),
-    "no-class-balance": Ablation("no class balance", {"weight_map": {"class_weights": None}}),
+    "no-class-balance": Ablation("no class balance", {"weight_map": {"class_weights": (1.0, 1.0)}}),
     "border-everywhere": Ablation("border weight everywhere", {"weight_map": {"background_only": False}}),
     "padded": Ablation(
         "padded convolutions instead of valid ones",

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from unet_paper.errors import InputError
-from unet_paper.files import atomic_write
+from unet_paper.files import atomic_write, make_folder
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#444444")  # Okabe and Ito
 DPI = 130
@@ -25,10 +25,7 @@ def save_figure(figure, path, *, colours=None, dpi=DPI):
     from PIL import Image  # comes with matplotlib
 
     path = Path(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot make the folder {path.parent}: {error.strerror}") from error
+    make_folder(path.parent)
     figure.set_dpi(dpi)
     figure.canvas.draw()
     image = Image.fromarray(np.asarray(figure.canvas.buffer_rgba())[..., :3])

@@ -21,7 +21,7 @@ from reproduce import records
 from unet_paper import metrics
 from unet_paper.data import folds, read_images, write_stack
 from unet_paper.errors import InputError
-from unet_paper.files import atomic_write
+from unet_paper.files import atomic_write, make_folder
 from unet_paper.predict import predict_stack, read_weights, save_weights
 from unet_paper.train import gray_statistics, train
 
@@ -72,7 +72,7 @@ def parts(n_slices, which=None, n_train=None):
     """
     every = folds(n_slices, N_FOLDS)
     chosen = []
-    for number in range(N_FOLDS) if which is None else which:
+    for number in sorted(set(range(N_FOLDS) if which is None else which)):
         if not 0 <= number < N_FOLDS:
             raise InputError(f"fold {number} does not exist; legal: 0 to {N_FOLDS - 1}")
         slices = every[number].train
@@ -137,7 +137,7 @@ def run_training(system, data, part, *, seed, device, out):
 
 def write_curve(path, curve):
     """Write step, loss, learning rate and seconds as CSV, a line a step."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     with atomic_write(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["step", "loss", "learning_rate", "seconds"])
@@ -185,14 +185,16 @@ def quantise(probability):
 
 
 def slice_range(slices):
-    """A run of slices in words, for file names and tables.
+    """Runs of consecutive slices in words, for file names and tables.
 
     Examples
     --------
-    >>> slice_range((24, 25, 26))
-    '24-26'
+    >>> slice_range((24, 25, 26)), slice_range((0, 1, 6, 7))
+    ('24-26', '0-1+6-7')
     """
-    return f"{slices[0]}-{slices[-1]}"
+    starts = [z for z in slices if z - 1 not in slices]
+    ends = [z for z in slices if z + 1 not in slices]
+    return "+".join(f"{start}-{end}" for start, end in zip(starts, ends))
 
 
 def cross_validate(
@@ -216,7 +218,7 @@ def cross_validate(
             stack, took = predict_part(system, images, part, seed=seed, device=device, out=out, rotations=rotation)
             stacks.append(quantise(stack))
             seconds += took
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         write_stack(path, np.concatenate(stacks))
         made.append(
             records.Record(

@@ -15,6 +15,7 @@ from importlib import metadata
 from pathlib import Path
 
 from unet_paper.errors import InputError
+from unet_paper.files import make_folder
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "results"
@@ -72,7 +73,7 @@ def append(record, path):
     """Validate `record` and add it as one line to the file at `path`."""
     validate(record)
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     line = json.dumps(asdict(record), sort_keys=True, allow_nan=False)
     with open(path, "a", encoding="utf-8") as file:
         file.write(line + "\n")

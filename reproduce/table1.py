@@ -5,6 +5,7 @@ out six contiguous slices; every slice is scored by a network that never saw it.
 all thirty slices and writes maps of the test volume in the submission format.
 """
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from unet_paper import metrics
 from unet_paper.config import ExperimentConfig
 from unet_paper.data import find_data, load_isbi, read_images, read_labels, write_stack
 from unet_paper.errors import InputError
+from unet_paper.files import make_folder
 from unet_paper.predict import ROTATIONS
 
 
@@ -26,6 +28,7 @@ def add_arguments(parser):
     parser.add_argument("--folds", type=int, nargs="+", help="folds to run, 0 to 4 (default: all)")
     parser.add_argument("--rotations", nargs="+", default=["eight"], choices=ROTATIONS, help="averages to predict with")
     parser.add_argument("--steps", type=int, help="training steps (default: the system's own)")
+    parser.add_argument("--average", type=int, nargs="+", metavar="SEED", help="score the mean of these seeds' maps")
     parser.add_argument("--final", action="store_true", help="train on all slices and predict the test volume")
     parser.add_argument("--test", action="store_true", help="score the test maps; needs test-labels.tif")
 
@@ -48,11 +51,50 @@ def run(arguments):
         return 0
     chosen = experiment.parts(len(data.images), arguments.folds)
     name = "table1" if arguments.system == "unet" else "systems"
+    if arguments.average:
+        for rotations in arguments.rotations:
+            average(
+                system, data, chosen, arguments.average, experiment_name=name, rotations=rotations, out=arguments.out
+            )
+        return 0
     made = experiment.cross_validate(system, data, chosen, experiment=name, rotations=arguments.rotations, **how)
     if name == "table1":
         slices = [z for part in chosen for z in part.held_out]
         print(f"figure: {montage(data, slices, made[0], arguments.out)}")
     return 0
+
+
+def average(system, data, chosen, seeds, *, experiment_name, rotations, out):
+    """Score and record the mean of the maps that the networks of several seeds have left."""
+    slices = [z for part in chosen for z in part.held_out]
+    every = [
+        record
+        for record in records.read(Path(out) / "records.jsonl")
+        if (record.experiment, record.name) == (experiment_name, system.name)
+        and record.conditions["slices"] == experiment.slice_range(slices)
+        and record.conditions["rotations"] == rotations
+        and record.provenance["config"]["recipe"] == json.loads(json.dumps(system.recipe.identity))
+    ]
+    ours = {seed: record for record in every for seed in seeds if record.conditions["seeds"] == [seed]}
+    missing = sorted(set(seeds) - set(ours))
+    if missing:
+        raise InputError(f"seeds {missing} have no record of these slices and rotations; run table1 for them first")
+    maps = [read_images(Path(out) / ours[seed].prediction).array for seed in sorted(ours)]
+    name = (
+        f"{system.name}-seeds{'+'.join(map(str, sorted(ours)))}-{rotations}-slices{experiment.slice_range(slices)}.tif"
+    )
+    path = Path(out) / "predictions" / name
+    write_stack(path, experiment.quantise(np.mean(maps, axis=0)))
+    first = ours[min(ours)]
+    record = replace(
+        first,
+        conditions=first.conditions | {"seeds": sorted(ours)},
+        scores=experiment.score_stored(path, data.labels[slices]),
+        measures=first.measures | {"train_seconds": sum(r.measures["train_seconds"] for r in ours.values())},
+        prediction=path.relative_to(out).as_posix(),
+    )
+    records.append(record, Path(out) / "records.jsonl")
+    print(experiment.summary(record))
 
 
 def montage(data, slices, record, out):
@@ -84,7 +126,7 @@ def final(system, data, *, rotations, seed, device, out):
             probability, _ = experiment.predict_part(
                 system, data.test_images, part, seed=seed, device=device, out=out, rotations=rotation
             )
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent)
             write_stack(path, experiment.quantise(probability) / np.float32(255))
         print(f"test maps: {path}")
 

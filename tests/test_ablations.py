@@ -25,7 +25,7 @@ CHANGED = {
     "base": {},
     "no-border-weight": {"weight_map.w0": 0.0},
     "border-everywhere": {"weight_map.background_only": False},
-    "no-class-balance": {"weight_map.class_weights": None},
+    "no-class-balance": {"weight_map.class_weights": (1.0, 1.0)},
     "no-elastic": {"augmentation.sigma": 0.0},
     "shifts-only": {
         "augmentation.sigma": 0.0,

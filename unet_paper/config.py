@@ -24,7 +24,7 @@ class WeightMapConfig:
 
     w0: float = 10.0  # section 3
     sigma: float = 5.0  # section 3, pixels
-    class_weights: str | None = "balanced"  # w_c, S2
+    class_weights: str | tuple[float, float] | None = "balanced"  # w_c, S2
     background_only: bool = True  # S1
 
 

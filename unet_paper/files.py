@@ -59,6 +59,40 @@ def atomic_write(path, *, failures=OSError):
             temporary.unlink(missing_ok=True)
 
 
+def make_folder(path):
+    """Make the folder `path` and those above it unless they exist; `InputError` if that is impossible.
+
+    Examples
+    --------
+    >>> make_folder("/dev/null/results")
+    Traceback (most recent call last):
+    unet_paper.errors.InputError: cannot make the folder /dev/null/results: Not a directory
+    """
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot make the folder {path}: {error.strerror}") from error
+    return Path(path)
+
+
+def check_folder(path):
+    """Raise `InputError` unless `path` is, or could be made, a folder to write to; nothing is made.
+
+    Examples
+    --------
+    >>> check_folder("/dev/null/results")
+    Traceback (most recent call last):
+    unet_paper.errors.InputError: cannot write to /dev/null/results: /dev/null is not a folder
+    """
+    above = Path(path).absolute()
+    while not above.exists() and above != above.parent:
+        above = above.parent
+    if not above.is_dir():
+        raise InputError(f"cannot write to {path}: {above} is not a folder")
+    if not os.access(above, os.W_OK):
+        raise InputError(f"cannot write to {path}: no permission to write in {above}")
+
+
 def check_writable(path):
     """Raise `InputError` unless `path` can be written: for a command to call before its long work.
 

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 
 from unet_paper.elastic import resample, tile_coordinates
 from unet_paper.errors import InputError
-from unet_paper.files import atomic_write
+from unet_paper.files import atomic_write, make_folder
 from unet_paper.model import UNet
 from unet_paper.overlap_tile import predict_overlap_tile
 
@@ -195,10 +195,7 @@ def save_weights(path, model, metadata):
     if type(model) is UNet:  # a variant would come back as the paper's network
         metadata = {"network": asdict(model.config), **metadata}
     tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot make the folder {path.parent}: {error.strerror}") from error
+    make_folder(path.parent)
     with atomic_write(path, failures=(OSError, SafetensorError)) as temporary:
         save_file(tensors, temporary, {METADATA: json.dumps(metadata)})
 

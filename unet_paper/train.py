@@ -25,7 +25,7 @@ from safetensors.torch import save_file
 
 from unet_paper import shapes
 from unet_paper.errors import InputError, Interrupted, NonFiniteLoss
-from unet_paper.files import atomic_write
+from unet_paper.files import atomic_write, make_folder
 from unet_paper.graph import Graphed, make_capturable, set_learning_rate, write
 from unet_paper.loss import weighted_cross_entropy
 from unet_paper.model import UNet
@@ -286,7 +286,7 @@ def save_checkpoint(path, model, optimizer, identity, curve):
             if value is not None:
                 tensors[f"optimizer.{index}.{name}"] = torch.as_tensor(value)
     state = {"identity": identity, "curve": curve._asdict()}
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     for left in path.parent.glob(f".{path.stem}-*{path.suffix}"):
         left.unlink()  # of a run that was killed while it wrote
     with atomic_write(path, failures=(OSError, SafetensorError)) as temporary:
