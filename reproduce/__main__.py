@@ -64,7 +64,7 @@ def main(argv=None):
 
             arguments.device = choose_device(arguments.device)
         return importlib.import_module(f"reproduce.{COMMANDS[arguments.command][0]}").run(arguments)
-    except (InputError, NonFiniteLoss) as error:
+    except (InputError, NonFiniteLoss, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except Interrupted as stopped:

@@ -16,7 +16,6 @@ from typing import NamedTuple
 from reproduce import experiment, records
 from reproduce.systems import common, variants
 from unet_paper.config import ExperimentConfig
-from unet_paper.data import find_data, load_isbi
 from unet_paper.predict import ROTATIONS
 from unet_paper.train import NonFiniteLoss, paper_recipe, paper_sampler
 
@@ -93,7 +92,7 @@ def add_arguments(parser):
 
 def run(arguments):
     """Run the command; returns the exit status."""
-    data = load_isbi(find_data(arguments.data))
+    data = experiment.load_data(arguments.data)
     config = ExperimentConfig()
     config = replace(config, training=replace(config.training, steps=arguments.steps))
     where = {"folds": arguments.folds, "seeds": arguments.seeds, "n_slices": len(data.images)}

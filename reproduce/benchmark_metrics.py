@@ -22,8 +22,8 @@ REPEATS = 3
 WORKERS = 2
 BLUR, NOISE = 2.0, 0.02  # of the good map: pixels, probability
 
-# Seconds of the official Java implementation for one 512 x 512 slice and threshold, on one core of a machine of the
-# same class as ours; for the warping error the lower of 0.14 and 0.17.
+# Seconds of the official Java implementation for one 512 x 512 slice and threshold, on one core of another machine;
+# for the warping error the lower of 0.14 and 0.17.
 OFFICIAL = {pixel_error: 0.004, rand_error: 0.16, v_rand: 0.11, v_info: 0.12, warping_error: 0.14}
 OFFICIAL_WORST_CASE = 8.5
 
@@ -64,16 +64,6 @@ def benchmark_metrics(data_folder=None, *, progress=True):
         rows.append(_row("all five", f"good, {source}", f"{len(labels)} slices, {WORKERS} threads", seconds, None))
         bar.update()
     return rows
-
-
-def format_table(rows):
-    """The rows of `benchmark_metrics` as a Markdown table."""
-    lines = ["| metric | map | time of | ours, s | official, s | times faster |", "|---|---|---|---|---|---|"]
-    for row in rows:
-        official, ratio = ("", "") if row["ratio"] is None else (f"{row['official_seconds']:g}", f"{row['ratio']:.0f}")
-        ours = f"{row['seconds']:.3g}"
-        lines.append(f"| {row['metric']} | {row['map']} | {row['unit']} | {ours} | {official} | {ratio} |")
-    return "\n".join(lines)
 
 
 def _stack(data_folder):

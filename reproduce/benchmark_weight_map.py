@@ -61,18 +61,6 @@ def benchmark_weight_map(data_folder=None):
     return [row | {"relative_time": row["seconds"] / rows[0]["seconds"]} for row in rows]
 
 
-def format_table(rows):
-    """The rows of `benchmark_weight_map` as a Markdown table."""
-    lines = ["| operation | image | cells | time, s | relative time | peak memory, MiB |", "|---|---|---|---|---|---|"]
-    for row in rows:
-        size = f"{row['side_pixels']} x {row['side_pixels']}"
-        lines.append(
-            f"| {row['operation']} | {row['image']}, {size} | {row['cells_count']} "
-            f"| {row['seconds']:.3f} | {row['relative_time']:.2f} | {row['peak_bytes'] / 2**20:.1f} |"
-        )
-    return "\n".join(lines)
-
-
 def _slices(data_folder):
     """Name and cells of enough slices for the mosaic."""
     try:

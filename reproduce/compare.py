@@ -48,7 +48,7 @@ def run(arguments):
     if not found:
         raise InputError(f"no row of {arguments.first} has a partner with the same metric in {arguments.second}")
     if any(row.provenance.get(PAPER) for row in first + second):
-        print("the paper's scores are those of the hidden test volume; see results/TABLES.md for what is comparable")
+        print("the paper's scores are of the hidden labels of the test volume; results/TABLES.md: what is comparable")
     last = None
     for d in found:
         if d.row != last:

@@ -17,7 +17,6 @@ from reproduce.systems.common import multiply_adds
 from reproduce.systems.sliding_window import SlidingWindow, measure_speed
 from unet_paper import shapes
 from unet_paper.config import ExperimentConfig
-from unet_paper.data import find_data, load_isbi
 from unet_paper.errors import InputError
 from unet_paper.predict import ROTATIONS
 
@@ -37,7 +36,7 @@ def add_arguments(parser):
 
 def run(arguments):
     """Run the command; returns the exit status."""
-    data = load_isbi(find_data(arguments.data))
+    data = experiment.load_data(arguments.data)
     chosen = experiment.parts(len(data.images), arguments.folds)
     systems = build(arguments.only or list(SYSTEMS), steps=arguments.steps, seconds=arguments.seconds)
     for seed in arguments.seeds or [arguments.seed]:

@@ -1,5 +1,6 @@
 """What the figures share: a canvas without global state, files that appear whole, and one set of colours."""
 
+import os
 from pathlib import Path
 
 from unet_paper.errors import InputError
@@ -84,7 +85,7 @@ def coloured(cells, opacity=0.55):
 def example_stack(folder=None, n_slices=1, side=512):
     """Images in [0, 1], labels 0 and 1, and their name: the first ISBI slices, or synthetic ones without the data.
 
-    Raises `InputError` if `folder` is given and has no data.
+    Raises `InputError` if `folder` or ISBI2012_DIR is given and has no data, or the data is damaged.
     """
     import numpy as np
 
@@ -92,10 +93,11 @@ def example_stack(folder=None, n_slices=1, side=512):
     from unet_paper.phantom import make_phantom
 
     try:
-        data = load_isbi(find_data(folder))
+        found = find_data(folder)
     except InputError:
-        if folder is not None:
+        if folder is not None or "ISBI2012_DIR" in os.environ:
             raise
         images, labels = make_phantom(n_slices, side, side, seed=0)
         return images.astype(np.float32) / 255, (labels > 0).astype(np.uint8), "synthetic slice"
+    data = load_isbi(found)
     return data.images[:n_slices], data.labels[:n_slices], "ISBI 2012 training slice"

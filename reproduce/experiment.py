@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from reproduce import records
 from unet_paper import metrics
-from unet_paper.data import folds, read_images, write_stack
+from unet_paper.data import find_data, folds, load_isbi, read_images, write_stack
 from unet_paper.errors import InputError
 from unet_paper.files import atomic_write, make_folder
 from unet_paper.predict import predict_stack, read_weights, save_weights
@@ -84,6 +84,14 @@ def parts(n_slices, which=None, n_train=None):
     return chosen
 
 
+def load_data(folder):
+    """The ISBI stacks in `folder`, or where `find_data` finds them; prints what was converted in reading."""
+    data = load_isbi(find_data(folder))
+    for note in data.notes:
+        print(f"note: {note}")
+    return data
+
+
 def run_folder(out, system, part, seed):
     """Where the training of one part with one seed is kept."""
     return Path(out) / "runs" / system.name / f"{part.name}-seed{seed}"
@@ -98,13 +106,13 @@ def run_training(system, data, part, *, seed, device, out):
     account = folder / "run.json"
     if account.exists():
         done = json.loads(account.read_text(encoding="utf-8"))
-        if done["provenance"]["config"] != settings:
-            raise InputError(f"{folder} holds a training with other settings; name another --out or remove it")
+        if (done["provenance"]["config"], done["provenance"]["data"]) != (settings, data.sha256):
+            raise InputError(f"{folder} holds a training with other settings or data; name another --out or remove it")
         return done
     commit = records.commit_id()  # of the code that is running, not of a later edit
     if device == "cuda":
         torch.backends.cudnn.benchmark = True  # every tile has the same size
-        torch.cuda.reset_peak_memory_stats()
+    records.reset_peak_memory(device)
     total = None if system.recipe.seconds else system.recipe.steps
     with tqdm(total=total, desc=f"train {system.name} {part.name} seed {seed}", mininterval=1.0) as bar:
 
@@ -244,6 +252,8 @@ def cross_validate(
                 prediction=path.relative_to(out).as_posix(),
                 provenance=accounts[0]["provenance"]
                 | {
+                    "commit": together([*(a["provenance"]["commit"] for a in accounts), records.commit_id()]),
+                    "device": together(a["provenance"]["device"] for a in accounts),
                     "peak_bytes": max(a["provenance"]["peak_bytes"] for a in accounts),
                     "wall_seconds": round(sum(a["seconds"] for a in accounts) + seconds, 3),
                 },
@@ -252,6 +262,17 @@ def cross_validate(
         records.append(made[-1], Path(out) / "records.jsonl")
         print(summary(made[-1]))
     return made
+
+
+def together(names):
+    """Distinct names in their order: of the commits that trained and scored, of the devices that trained.
+
+    Examples
+    --------
+    >>> together(["a", "a", "b"])
+    'a, b'
+    """
+    return ", ".join(dict.fromkeys(names))
 
 
 def score_stored(path, labels):

@@ -9,6 +9,7 @@ import platform
 import resource
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
@@ -75,10 +76,16 @@ def append(record, path):
     path = Path(path)
     make_folder(path.parent)
     line = json.dumps(asdict(record), sort_keys=True, allow_nan=False)
-    with open(path, "a", encoding="utf-8") as file:
-        file.write(line + "\n")
-        file.flush()
-        os.fsync(file.fileno())
+    before = path.stat().st_size if path.exists() else 0
+    try:
+        with open(path, "a", encoding="utf-8") as file:
+            file.write(line + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        with suppress(OSError):
+            os.truncate(path, before)  # no half line, or the file could not be read again
+        raise InputError(f"cannot append to {path}: {error.strerror}") from error
 
 
 def read(path):
@@ -151,10 +158,26 @@ def _cpuinfo():
         return []
 
 
+def reset_peak_memory(device):
+    """Let `peak_memory` count from here, where the system can."""
+    if str(device).startswith("cuda"):
+        import torch
+
+        torch.cuda.reset_peak_memory_stats(device)
+    else:
+        with suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
 def peak_memory(device):
-    """Most memory used so far, in bytes: the device's own on a GPU, the process's resident set on a CPU."""
+    """Most memory used since `reset_peak_memory`, in bytes: a GPU's own, or the process's resident set on a CPU."""
     if str(device).startswith("cuda"):
         import torch
 
         return torch.cuda.max_memory_allocated(device)
+    with suppress(OSError):
+        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+        for line in lines:
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

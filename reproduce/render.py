@@ -62,10 +62,10 @@ def render(out=RESULTS):
 
 def rendered(out=RESULTS, readme=README):
     """Every rendered text by its path."""
-    out = Path(out)
+    out = Path(out).resolve()
     records, numbers = latest(read(out / "records.jsonl")), read_numbers()
     texts = {out / "TABLES.md": tables_text(records, numbers)}
-    if out.resolve() == RESULTS.resolve() and readme.exists():
+    if out == RESULTS.resolve() and readme.exists():
         block = results_block(records, numbers, out, readme.parent)
         texts[readme] = fill(readme.read_text(encoding="utf-8"), {"results": block})
     return texts
@@ -98,10 +98,24 @@ def results_block(records, numbers, out, home):
         parts += [f"### {heading}", text]
         figure = out / "figures" / f"{chart}.png"
         if chart and figure.exists():
-            parts.append(f"![{heading}]({figure.relative_to(home).as_posix()})")
+            words = montage_words(records) if chart == "montage" else heading
+            parts.append(f"![{words}]({figure.relative_to(home).as_posix()})")
     where = (out / "TABLES.md").relative_to(home).as_posix()
     parts.append(f"All rows, the sweep and the benchmarks: [{where}]({where}).")
     return "\n\n".join(parts)
+
+
+def montage_words(records):
+    """What the montage shows: slices of the newest record of Table 1 that were held out.
+
+    Examples
+    --------
+    >>> from reproduce.records import Record
+    >>> montage_words([Record("table1", "unet", {"slices": "24-29"})])
+    'Predictions on held-out slices 24-29 and their errors'
+    """
+    slices = [r.conditions["slices"] for r in tables.of(records, "table1") if not tables.on_test_labels(r)]
+    return " ".join(["Predictions on held-out slices", *slices[-1:], "and their errors"])
 
 
 def fill(text, blocks):

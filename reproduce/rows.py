@@ -16,6 +16,7 @@ TITLES = {
     "v_info": "V_Info",
 }
 DASH = "–"
+BASE = "base"  # name of the unchanged recipe among the ablations
 
 
 class Spread(NamedTuple):

@@ -1,18 +1,17 @@
 """Sweep: learning rates, numbers of steps and warm-ups on one fold (S13).
 
-The paper gives none of them. Every combination is trained on the training slices of one fold and scored
-on its held-out slices; all are recorded, also those whose loss became infinite.
+The paper gives none of them. Every combination is trained on training slices of one fold and scored on
+the last six of them, which it leaves out: the fold's held-out slices, for which a score is reported, are
+not looked at. All are recorded, also those whose loss became infinite.
 """
 
 import itertools
 from dataclasses import replace
 
-from unet_paper.predict import ROTATIONS
-
 from reproduce import experiment
 from reproduce.ablations import attempt
 from unet_paper.config import ExperimentConfig
-from unet_paper.data import find_data, load_isbi
+from unet_paper.predict import ROTATIONS
 from unet_paper.train import paper_recipe
 
 DEFAULT = ExperimentConfig().training
@@ -31,8 +30,8 @@ def add_arguments(parser):
 
 def run(arguments):
     """Run the command; returns the exit status."""
-    data = load_isbi(find_data(arguments.data))
-    part = experiment.parts(len(data.images), [arguments.fold])
+    data = experiment.load_data(arguments.data)
+    part = inner(*experiment.parts(len(data.images), [arguments.fold]))
     tries = combinations(ExperimentConfig(), arguments.learning_rates, arguments.steps, arguments.warmup)
     for number, config in enumerate(tries, 1):
         system = build(config)
@@ -40,7 +39,7 @@ def run(arguments):
         attempt(
             system,
             data,
-            part,
+            [part],
             experiment_name="sweep",
             seed=arguments.seed,
             device=arguments.device,
@@ -49,6 +48,18 @@ def run(arguments):
             conditions=conditions(config),
         )
     return 0
+
+
+def inner(part):
+    """Training slices of a fold, split once more to choose on: as many held out as the fold holds out.
+
+    Examples
+    --------
+    >>> inner(*experiment.parts(30, [4])).held_out
+    (18, 19, 20, 21, 22, 23)
+    """
+    n = len(part.held_out)
+    return experiment.Part(f"{part.name}-inner", part.train[:-n], part.train[-n:])
 
 
 def combinations(config, learning_rates, steps, warmups):

@@ -99,7 +99,13 @@ def test_a_16_bit_map_is_scaled_and_said_so(folder, capsys):
     assert "divided by 65535" in printed.err
 
 
-def network_file(path, base_channels, said=None):
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+def test_a_segmentation_stored_as_0_and_1_is_told(folder, capsys, dtype):
+    write_stack("bad.tif", (LABELS // 255).astype(dtype))
+    assert dtype.replace("uint8", "8-bit") in unet_paper_fails(capsys, "score", "labels.tif", "bad.tif")
+
+
+def network_file(path, base_channels, said=None, **sizes):
     """Weights of an untrained network that says in its metadata to have `said` channels."""
     torch = pytest.importorskip("torch")
     from unet_paper.model import UNet
@@ -107,8 +113,8 @@ def network_file(path, base_channels, said=None):
 
     torch.manual_seed(0)
     network = {"in_channels": 1, "n_classes": 2, "base_channels": said or base_channels, "depth": 4, "dropout": 0.5}
-    metadata = {"network": network, "image_mean": 0.55, "image_std": 0.13}
-    save_weights(path, UNet(base_channels=base_channels), metadata)
+    metadata = {"network": network | sizes, "image_mean": 0.55, "image_std": 0.13}
+    save_weights(path, UNet(base_channels=base_channels, **sizes), metadata)
 
 
 def test_predict_writes_the_probability_the_network_gives(folder, monkeypatch):
@@ -144,6 +150,15 @@ def test_predict_averages_the_versions_asked_for(folder, monkeypatch, arguments,
     network_file("net.safetensors", 2)
     assert commands.main(["predict", "images.tif", "map.tif", "--weights", "net.safetensors", *arguments]) == 0
     assert asked == [rotations]
+
+
+@pytest.mark.parametrize("depth", [1, 3])
+def test_predict_takes_a_network_of_another_depth(folder, depth):
+    network_file("net.safetensors", 1, depth=depth)
+    write_stack("slice.tif", IMAGES[:1])
+    arguments = ["--weights", "net.safetensors", "--device", "cpu", "--rotations", "none"]
+    assert commands.main(["predict", "slice.tif", "map.tif", *arguments]) == 0
+    assert read_stack("map.tif").array.shape == (1, 48, 40)
 
 
 def test_the_phantom_script_writes_the_challenges_four_files(folder):
@@ -238,6 +253,13 @@ def test_weights_of_another_shape_are_told(folder, capsys):
     network_file("other.safetensors", 2, said=3)
     arguments = ["predict", "images.tif", "out.tif", "--device", "cpu", "--weights", "other.safetensors"]
     assert "other.safetensors" in unet_paper_fails(capsys, *arguments)
+
+
+@pytest.mark.parametrize("sizes", [{"in_channels": 3}, {"n_classes": 1}])
+def test_a_network_for_other_images_or_classes_is_told(folder, capsys, sizes):
+    network_file("other.safetensors", 2, **sizes)
+    arguments = ["predict", "images.tif", "out.tif", "--device", "cpu", "--weights", "other.safetensors"]
+    assert "legal: 1 channel" in unet_paper_fails(capsys, *arguments)
 
 
 def test_a_device_that_is_not_there_is_told(folder, capsys, monkeypatch):

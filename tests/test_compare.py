@@ -65,7 +65,7 @@ def test_the_paper_can_stand_on_either_side(tmp_path, capsys):
     near = write(tmp_path / "near.jsonl", 0.97276, slices="0-29")
     assert status("paper", near) == 0
     assert status(near, RESULTS / "paper.json") == 0
-    assert "hidden test volume" in capsys.readouterr().out
+    assert "hidden labels of the test volume" in capsys.readouterr().out
     assert status("paper", write(tmp_path / "far.jsonl", 0.9)) == 1
     assert status("paper", "paper") == 0
 

@@ -80,7 +80,16 @@ def test_a_single_image_is_a_stack_of_one(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"imagej": True}, {"ome": True}, {"metadata": None}, {"compression": "zlib"}, {"bigtiff": True}]
+    "options",
+    [
+        {},
+        {"imagej": True, "metadata": {"axes": "ZYX"}},
+        {"imagej": True, "metadata": {"axes": "TYX"}},
+        {"ome": True, "metadata": {"axes": "ZYX"}},
+        {"metadata": None},
+        {"compression": "zlib"},
+        {"bigtiff": True},
+    ],
 )
 def test_every_usual_kind_of_tiff_is_read_alike(tmp_path, options):
     np.testing.assert_array_equal(read_stack(written(tmp_path, GRAY, **options)).array, GRAY)
@@ -132,7 +141,13 @@ def nan_pixel(array):
 BAD_FILES = {
     "colours": (lambda: np.zeros((8, 8, 3), np.uint8), {"photometric": "rgb"}, "3 colours"),
     "stack of colours": (lambda: np.zeros((2, 8, 8, 3), np.uint8), {"photometric": "rgb"}, "3 colours"),
-    "four dimensions": (lambda: np.zeros((2, 3, 8, 8), np.uint8), {"imagej": True}, "axes ZCYX"),
+    "four dimensions": (
+        lambda: np.zeros((2, 3, 8, 8), np.uint8),
+        {"imagej": True, "metadata": {"axes": "TZYX"}},
+        "axes TZYX",
+    ),
+    "channels": (lambda: GRAY[:3], {"imagej": True, "metadata": {"axes": "CYX", "mode": "composite"}}, "3 channels"),
+    "stack of channels": (lambda: np.zeros((2, 3, 8, 8), np.uint8), {"imagej": True}, "3 channels"),
     "NaN": (lambda: nan_pixel(GRAY), {}, "NaN"),
     "infinite": (lambda: np.full((1, 4, 4), np.inf, np.float32), {}, "infinite"),
     "beyond 1": (lambda: GRAY.astype(np.float32), {}, "legal: 0 to 1"),
@@ -185,7 +200,15 @@ def test_missing_file_folder_and_foreign_format_are_refused(tmp_path):
         read_stack(tmp_path / "text.tif")
 
 
-@pytest.mark.parametrize("options", [{"imagej": True}, {"ome": True}, {"compression": "zlib"}, {"metadata": None}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"imagej": True, "metadata": {"axes": "ZYX"}},
+        {"ome": True, "metadata": {"axes": "ZYX"}},
+        {"compression": "zlib"},
+        {"metadata": None},
+    ],
+)
 def test_a_truncated_tiff_is_refused_or_loses_no_pixel(tmp_path, options):
     whole = written(tmp_path, GRAY, **options).read_bytes()
     n_refused = 0
@@ -312,6 +335,20 @@ def test_a_folder_in_the_challenges_format_is_loaded(tmp_path):
     np.testing.assert_array_equal(data.labels, GRAY > 90)
     np.testing.assert_array_equal(data.test_images, data.images[:, ::-1])
     assert data.sha256["train-volume"] == pixel_sha256(GRAY)
+    assert data.notes == ()
+
+
+def test_a_stack_that_was_scaled_is_noted(tmp_path):
+    write_stack(isbi_like(tmp_path) / "test-volume.tif", GRAY.astype(np.uint16))
+    (note,) = load_isbi(tmp_path).notes
+    assert "test-volume.tif has 16-bit pixels" in note
+
+
+def test_numbered_cells_are_no_labels_to_train_with(tmp_path):
+    cells = np.where(GRAY > 90, GRAY % 3, 0).astype(np.uint8)
+    with pytest.raises(InputError, match=r"train-labels\.tif has 2 values other than 0"):
+        load_isbi(isbi_like(tmp_path, labels=cells))
+    np.testing.assert_array_equal(load_isbi(isbi_like(tmp_path, labels=np.uint8(7) * (cells > 0))).labels, cells > 0)
 
 
 def test_training_images_and_labels_must_fit(tmp_path):

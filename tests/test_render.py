@@ -102,6 +102,27 @@ def test_the_paper_stands_beside_ours_and_the_difference_of_protocol_is_said():
     assert "0.000353 | 0.0382 | 0.0611 | 0.97276 | 0.98662" in text
     assert "not the hidden-test score of the paper" in text
     assert "no: held-out slices of the training stack, not all of them" in text
+    assert "fold 4 is not untouched by choices; the other folds are (S13)" in text
+    assert "labels hidden until after the paper" in tables.table1([made(slices="test 0-29")], read_numbers())
+
+
+def test_the_synthetic_table_explains_a_warping_error_of_nothing():
+    recipe = {"network": {"base_channels": 8}, "training": {"optimizer": "adam", "steps": 0}}
+    record = made("quick", "untrained")
+    record.provenance["config"] = {"recipe": recipe}
+    assert "a proposal without cells has no splits or mergers" in tables.phantom([record], [])
+
+
+def test_the_montage_is_described_by_its_slices(tmp_path):
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures" / "montage.png").touch()
+    text = render.results_block([made(), made(slices="test 0-29")], read_numbers(), tmp_path, tmp_path)
+    assert "![Predictions on held-out slices 24-29 and their errors](figures/montage.png)" in text
+
+
+def test_a_relative_folder_is_the_same_folder(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    assert render.rendered("results") == render.rendered(RESULTS)
 
 
 def test_maps_of_averaged_seeds_are_a_row_of_their_own():
@@ -117,7 +138,7 @@ def test_a_repeated_measurement_replaces_the_earlier_one_on_the_same_device():
 
 
 def test_ablations_are_paired_by_fold_and_seed():
-    base = [made("ablations", "paper", 0.970, seeds=[0]), made("ablations", "paper", 0.950, seeds=[1])]
+    base = [made("ablations", rows.BASE, 0.970, seeds=[0]), made("ablations", rows.BASE, 0.950, seeds=[1])]
     variant = [made("ablations", "no-elastic", 0.960, seeds=[0]), made("ablations", "no-elastic", 0.944, seeds=[1])]
     lone = made("ablations", "no-elastic", 0.5, seeds=[7])
     assert rows.paired_differences([*variant, lone], base, "v_rand") == pytest.approx([-0.010, -0.006])
@@ -129,7 +150,7 @@ def test_runs_that_diverged_are_told():
     text = tables.sweep([made("sweep", "slow", learning_rate=1e-3), failed], [])
     assert "the loss is not finite at step 9" in text
     assert "| learning rate |" in text
-    base, diverged = made("ablations", "paper"), made("ablations", "no-elastic", None, outcome="no")
+    base, diverged = made("ablations", rows.BASE), made("ablations", "no-elastic", None, outcome="no")
     assert "0 and 1 that diverged" in tables.ablations([base, diverged], [])
 
 
@@ -179,9 +200,9 @@ def test_charts_are_drawn_only_where_there_are_data(tmp_path):
     lines = ["step,loss,learning_rate,seconds", *(f"{i},{1 / i},0.001,{i}" for i in range(1, 101))]
     (tmp_path / "curves" / "unet-fold0-seed0.csv").write_text("\n".join(lines), encoding="utf-8")
     records = [
-        made("ablations", "paper", 0.97),
+        made("ablations", rows.BASE, 0.97),
         made("ablations", "no-elastic", 0.96),
-        *(made("learning-curve", "paper", 0.9 + n / 1000, train_slices=n) for n in (1, 24)),
+        *(made("learning-curve", rows.BASE, 0.9 + n / 1000, train_slices=n) for n in (1, 24)),
         *(made("systems", name, measures={"gflop_per_slice": 400.0}) for name in ("fcn", "unet")),
         *(made("benchmark", name, None, measures={"step_seconds": 0.04}, group="step") for name in ("a", "b")),
     ]

@@ -94,7 +94,7 @@ def test_final_maps_are_in_the_submission_format_and_are_left_alone(run, tmp_pat
 def test_other_settings_in_the_same_folder_are_refused(run, tmp_path, capsys):
     assert run(tmp_path, "--folds", "0") == 0
     assert run(tmp_path, "--folds", "0", "--steps", "3") == 2
-    assert "holds a training with other settings" in capsys.readouterr().err
+    assert "holds a training with other settings or data" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 
-from reproduce.benchmark_weight_map import benchmark_weight_map, copied_recipe, format_table
+from reproduce.benchmark_weight_map import benchmark_weight_map, copied_recipe
 from unet_paper import weight_map
 from unet_paper.data import read_labels
 from unet_paper.errors import InputError
@@ -226,7 +226,6 @@ def test_benchmark_sets_the_map_beside_the_recipe_and_one_transform():
     assert rows[0]["relative_time"] == 1
     assert rows[0]["peak_bytes"] < 20 * 2**20 < rows[1]["peak_bytes"]
     assert rows[4]["cells_count"] > 5000
-    assert format_table(rows).count("\n") == 1 + len(rows)
 
 
 def test_benchmark_of_a_missing_folder_is_an_error(tmp_path):
@@ -237,3 +236,18 @@ def test_benchmark_of_a_missing_folder_is_an_error(tmp_path):
 def test_torch_is_not_imported():
     check = "import sys, unet_paper.weight_map; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", check], check=True)
+
+
+def test_it_works_where_nothing_can_be_cached():
+    code = """
+import numba
+njit = numba.njit
+def fails(*function, **options):
+    if options.get("cache"):
+        raise RuntimeError("cannot cache function: no locator available")
+    return njit(*function, **options)
+numba.njit = fails
+from unet_paper.weight_map import unet_weight_map
+unet_weight_map([[1, 0, 2]])
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -12,7 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from unet_paper.config import WeightMapConfig
-from unet_paper.data import check_same_shape, read_images, read_labels, write_stack
+from unet_paper.data import check_same_shape, read_images, read_labels, read_stack, write_stack
 from unet_paper.errors import InputError
 from unet_paper.files import check_writable
 
@@ -95,7 +95,7 @@ def score(arguments):
     """Print the five metrics of a stored probability map."""
     from unet_paper import metrics
 
-    labels, probability = read_labels(arguments.labels), _read_images(arguments.probability)
+    labels, probability = read_labels(arguments.labels), _read_probability(arguments.probability)
     check_same_shape(labels.array, probability.array, str(arguments.labels), str(arguments.probability))
     scores = metrics.score(labels.array, probability.array, progress=partial(_progress, desc="score"))
     for name, title in SCORES.items():
@@ -112,6 +112,12 @@ def predict(arguments):
 
     device = choose_device(arguments.device)
     model, metadata = load_weights(arguments.weights)
+    sizes = model.config
+    if (sizes.in_channels, sizes.n_classes) != (1, 2):
+        raise InputError(
+            f"{arguments.weights} holds a network of {sizes.in_channels} channels and {sizes.n_classes} classes; "
+            "legal: 1 channel (gray) and 2 classes (membrane, cell)"
+        )
     probability = predict_stack(
         model,
         stack.array,
@@ -119,6 +125,7 @@ def predict(arguments):
         std=metadata["image_std"],
         rotations=arguments.rotations,
         device=device,
+        depth=sizes.depth,  # one tile side and stride are legal for any depth up to 9
         progress=partial(_progress, desc="predict"),
     )
     write_stack(arguments.probability, probability.astype(np.float32), voxel_size=stack.voxel_size, unit=stack.unit)
@@ -136,6 +143,12 @@ def _read_images(path):
     if stack.note:
         _note(stack.note)
     return stack
+
+
+def _read_probability(path):
+    """A stored map; one of whole numbers up to 1 comes as it is, for the metrics to judge and not scaled to nothing."""
+    stack = read_stack(path)
+    return stack if stack.array.dtype.kind == "u" and stack.array.max() == 1 else _read_images(path)
 
 
 def _note(text):

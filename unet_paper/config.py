@@ -50,7 +50,7 @@ class TrainingConfig:
     warmup_steps: int = 50  # S13
     steps: int = 3000  # S13
     weight_decay: float = 0.0  # S13
-    precision: str = "bfloat16"  # D-precision: the paper's Caffe ran in float32
+    precision: str = "bfloat16"  # D1
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from unet_paper.errors import InputError
 from unet_paper.files import atomic_write
 
 WRITABLE = ("uint8", "uint16", "float32")  # the types of pixel ImageJ reads
+MOST_CHANNELS = 4  # of a composite; a longer axis C is a stack whose writer did not name its axes
 DEFAULT_FOLDER = Path("data") / "isbi2012"
 VOLUMES = ("train-volume", "train-labels", "test-volume")
 
@@ -57,12 +58,15 @@ class IsbiData(NamedTuple):
         Test images in [0, 1].
     sha256 : dict of str
         SHA-256 of the pixels of each file by its name without suffix.
+    notes : tuple of str
+        One sentence for each file whose pixels were converted in a way the user should know of.
     """
 
     images: np.ndarray
     labels: np.ndarray
     test_images: np.ndarray
     sha256: dict[str, str]
+    notes: tuple[str, ...] = ()
 
 
 class Fold(NamedTuple):
@@ -88,8 +92,8 @@ def read_stack(path):
     Raises
     ------
     InputError
-        If the file is missing, damaged, no TIFF, has colours or more than three dimensions, is empty,
-        or holds NaN or infinity.
+        If the file is missing, damaged, no TIFF, has colours, channels or more than three dimensions, is
+        empty, or holds NaN or infinity.
     """
     path = Path(path)
     if not path.is_file():
@@ -112,6 +116,8 @@ def read_stack(path):
     kept = "".join(axis for axis, _ in named)
     if "S" in kept:
         raise InputError(f"{path} has {dict(named)['S']} colours a pixel; legal: one gray value")
+    if dict(named).get("C", 0) in range(2, MOST_CHANNELS + 1):
+        raise InputError(f"{path} has {dict(named)['C']} channels (axes {axes}); legal: one channel, slices along Z")
     if len(kept) > 3 or kept[-2:] != "YX":
         raise InputError(f"{path} has the axes {axes}, shape {array.shape}; legal: (Z, H, W) or (H, W)")
     if array.size == 0:
@@ -276,7 +282,7 @@ def load_isbi(folder):
     Parameters
     ----------
     folder : path-like
-        Folder with train-volume.tif, train-labels.tif (0 = membrane) and test-volume.tif.
+        Folder with train-volume.tif, train-labels.tif (0 = membrane, one other value = cell) and test-volume.tif.
 
     Returns
     -------
@@ -285,14 +291,20 @@ def load_isbi(folder):
     Raises
     ------
     InputError
-        If a file is missing or illegal, or images and labels differ in shape.
+        If a file is missing or illegal, images and labels differ in shape, or the labels number cells.
     """
     paths = {name: Path(folder) / f"{name}.tif" for name in VOLUMES}
     images, test_images = read_images(paths["train-volume"]), read_images(paths["test-volume"])
     labels = read_labels(paths["train-labels"])
     check_same_shape(images.array, labels.array, str(paths["train-volume"]), str(paths["train-labels"]))
+    n_cell_values = np.count_nonzero(np.unique(labels.array))
+    if n_cell_values > 1:
+        raise InputError(
+            f"{paths['train-labels']} has {n_cell_values} values other than 0; legal: 0 for membrane, one for cell"
+        )
+    notes = tuple(stack.note for stack in (images, test_images) if stack.note)
     sha256 = {name: pixel_sha256(read_stack(path).array) for name, path in paths.items()}
-    return IsbiData(images.array, (labels.array > 0).astype(np.uint8), test_images.array, sha256)
+    return IsbiData(images.array, (labels.array > 0).astype(np.uint8), test_images.array, sha256, notes)
 
 
 def folds(n_slices=30, n_folds=5):

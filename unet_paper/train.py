@@ -6,6 +6,7 @@ places before a step and its loss is read later, so that a GPU need not wait. Wh
 loss and optimiser, is said by a `Recipe`: `paper_recipe` is the paper's.
 """
 
+import hashlib
 import json
 import math
 import signal
@@ -139,6 +140,14 @@ def paper_sampler(config, images, labels, device="cpu"):
     )
 
 
+def data_sha256(*arrays):
+    """SHA-256 of the contents of `arrays`, by which a checkpoint knows its training data."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array))
+    return digest.hexdigest()
+
+
 def gray_statistics(images):
     """Mean and standard deviation of the training images, by which a network's input is normalised (S17).
 
@@ -208,7 +217,7 @@ def train(
     Ronneberger, Fischer, Brox (2015), section 3, doi:10.1007/978-3-319-24574-4_28.
     """
     statistics = gray_statistics(images)
-    identity = json.loads(json.dumps({"seed": seed, **statistics, **recipe.identity}))
+    identity = json.loads(json.dumps({"seed": seed, "data": data_sha256(images, labels), **recipe.identity}))
     torch.manual_seed(seed)
     model = recipe.build().to(device, memory_format=torch.channels_last).train()
     optimizer = recipe.optimizer(model.parameters())
@@ -303,11 +312,12 @@ def load_checkpoint(path, model, optimizer, identity):
     try:
         with safe_open(path, "pt") as file:
             state = json.loads(file.metadata()["state"])
+            trained = state["identity"]
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, KeyError, TypeError, OSError) as error:
+    except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
         raise InputError(f"{path} is not a checkpoint of this program: {error}") from error
-    for key in sorted(identity.keys() | state["identity"].keys()):
-        then, now = state["identity"].get(key), identity.get(key)
+    for key in sorted(identity.keys() | trained.keys()):
+        then, now = trained.get(key), identity.get(key)
         if then != now:
             raise InputError(
                 f"{path} was trained with {key} {then}, not {now}; use another folder or the same settings"

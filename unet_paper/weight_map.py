@@ -12,9 +12,9 @@ from math import inf, isfinite, log, prod, sqrt
 from numbers import Real
 
 import numpy as np
-from numba import njit
 from scipy.ndimage import distance_transform_edt, label
 
+from unet_paper.compiled import compiled
 from unet_paper.config import WeightMapConfig
 from unet_paper.errors import InputError
 
@@ -187,7 +187,7 @@ def _distance_to_second_cell(labels, steps, wanted, reach):
     return np.sqrt(squared[..., 1])
 
 
-@njit(cache=True)
+@compiled
 def _closer_two(d1, cell1, d2, cell2, d, cell):
     """The two nearest distinct cells, given two and a candidate that is nearer than the second."""
     if cell == cell1:
@@ -197,7 +197,7 @@ def _closer_two(d1, cell1, d2, cell2, d, cell):
     return d1, cell1, d, cell
 
 
-@njit(cache=True)
+@compiled
 def _two_nearest_in_row(labels, step, squared, cells):
     """First pass, along the last axis: one sweep each way that remembers the last two distinct cells seen."""
     rows, length = labels.shape
@@ -220,7 +220,7 @@ def _two_nearest_in_row(labels, step, squared, cells):
                 cells[row, i, 0], cells[row, i, 1] = cell1, cell2
 
 
-@njit(cache=True)
+@compiled
 def _two_nearest_along(step, reach_squared, needed, squared, cells):
     """Every other pass: look outwards along the middle axis until the second nearest cell cannot get nearer."""
     n_before, length, n_after = needed.shape

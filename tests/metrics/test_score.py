@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from unet_paper import metrics
+from unet_paper import compiled, metrics
 from unet_paper.errors import InputError
-from unet_paper.metrics import _common, score
+from unet_paper.metrics import score
 
 NAMES = ("pixel_error", "rand_error", "warping_error", "v_rand", "v_info")
 
@@ -93,6 +93,15 @@ def test_a_binary_proposal_has_one_threshold(stack):
         same_scores(scores, score(labels, equal))
 
 
+def test_an_8_bit_segmentation_of_0_and_1_is_no_map_of_next_to_nothing(stack):
+    labels, _ = stack
+    for segmentation in (labels // 255, np.ones_like(labels)):
+        for name in ("score", *NAMES):
+            with pytest.raises(InputError, match="only 0 and 1 as 8-bit"):
+                getattr(metrics, name)(labels, segmentation)
+    same_scores(score(labels, np.zeros_like(labels)), score(labels, np.zeros(labels.shape)))
+
+
 def test_a_perfect_proposal_scores_perfectly(stack):
     scores = score(stack[0], stack[0])
     errors = [scores.pixel_error.value, scores.rand_error.value, scores.warping_error.value]
@@ -163,8 +172,8 @@ def test_kernels_work_where_nothing_can_be_cached(monkeypatch):
             raise RuntimeError("cannot cache function: no locator available")
         return lambda function: function
 
-    monkeypatch.setattr(_common, "njit", njit)
-    assert _common.compiled(len) is len
+    monkeypatch.setattr(compiled, "njit", njit)
+    assert compiled.compiled(len) is len
 
 
 def test_needs_no_torch():

@@ -160,3 +160,14 @@ def test_uncertain_pixels_are_visited_last():
         assert set(x) == {3 - sure}
         assert result.counts[at, 0].tolist() == [0, 0, 3, 0, 0, 0]
         assert warped.max() == 2
+
+
+def test_a_map_without_cells_has_splits_only_where_a_cell_encloses_membrane():
+    cells = np.zeros((50, 100), bool)
+    cells[:, :20], cells[:, 25:60] = True, True
+    assert warping_error(cells, np.full(cells.shape, 0.5)).value == 0
+    cells[:, 25:] = True
+    cells[5:-5, 30:-5] = False  # wider than the window: the ring that is left falls apart at each of its pixels
+    result = warping_error(cells, np.zeros(cells.shape))
+    assert result.splits.any()
+    assert not result.merges.any()

@@ -1,22 +1,13 @@
-"""What all the metrics share: legal input, the thresholds, the F-score and its result, the compiler."""
+"""What all the metrics share: legal input, the thresholds, the F-score and its result."""
 
 from dataclasses import dataclass, field
 from itertools import accumulate
 
 import numpy as np
-from numba import njit
 
 from unet_paper.errors import InputError
 
 THRESHOLDS = tuple(accumulate([0.1] * 10, initial=0.0))  # 0, 0.1, 0.2, 0.30000000000000004, ... 0.9999999999999999
-
-
-def compiled(function):
-    """`numba.njit` without the GIL, cached on disk where a cache can be written."""
-    try:
-        return njit(cache=True, nogil=True)(function)
-    except RuntimeError:  # neither the folder of the package nor the user's is writable
-        return njit(nogil=True)(function)
 
 
 def read_pair(labels, probability):
@@ -42,6 +33,8 @@ def _binary(labels):
 
 def _unit_interval(probability):
     if probability.dtype == np.uint8:
+        if probability.max() == 1:
+            raise InputError("probability holds only 0 and 1 as 8-bit; a segmentation is bool, float or 0/255")
         return probability.astype(np.float32) / np.float32(255)
     if probability.dtype != bool and not np.issubdtype(probability.dtype, np.floating):
         raise InputError(f"probability must be float in [0, 1], uint8 (255 is 1) or bool, not {probability.dtype}")

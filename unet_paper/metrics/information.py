@@ -37,7 +37,8 @@ def v_info(labels, probability, *, progress=None, workers=None):
     Raises
     ------
     InputError
-        If the shapes differ or are empty, the labels are not binary, or a probability lies outside [0, 1].
+        If the shapes differ or are empty, the labels are not binary, a probability lies outside [0, 1], or a
+        uint8 map holds only 0 and 1.
 
     Notes
     -----

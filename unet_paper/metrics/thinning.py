@@ -7,7 +7,7 @@ definition. Applied to the proposal only, before V_Rand and V_Info.
 
 import numpy as np
 
-from unet_paper.metrics._common import compiled
+from unet_paper.compiled import compiled
 
 
 def thin_borders(segments):

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from unet_paper.metrics._common import compiled
+from unet_paper.compiled import compiled
 from unet_paper.metrics._proposal import Metric, evaluate
 
 MISMATCHES = ("object addition", "hole deletion", "merge", "hole addition", "object deletion", "split")
@@ -80,7 +80,8 @@ def warping_error(labels, probability, *, progress=None, workers=None):
     Raises
     ------
     InputError
-        If the shapes differ or are empty, the labels are not binary, or a probability lies outside [0, 1].
+        If the shapes differ or are empty, the labels are not binary, a probability lies outside [0, 1], or a
+        uint8 map holds only 0 and 1.
 
     Notes
     -----
@@ -94,6 +95,10 @@ def warping_error(labels, probability, *, progress=None, workers=None):
     A pixel between one cell and membrane whose removal leaves that cell in one piece within 20 pixels is a hole
     deletion rather than a split. The order of the visits is part of the definition: the transposed stack may
     score a little differently.
+
+    A proposal without cells has no mergers, and splits only where a cell encloses membrane: all other cells shrink
+    to single pixels, which are object deletions. So a map that never exceeds 0.9 has a warping error at or near 0
+    at that threshold, however poor it is. The official implementation does the same.
 
     References
     ----------
