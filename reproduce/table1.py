@@ -1,8 +1,9 @@
 """Table 1: the EM segmentation challenge, by five-fold cross-validation on the training stack.
 
-The challenge's test labels were hidden until after the paper, so its own row is not recomputed by default. Each fold holds
-out six contiguous slices; every slice is scored by a network that never saw it. ``--final`` trains on
-all thirty slices and writes maps of the test volume in the submission format.
+The test labels were hidden until after the paper, so its own row is not recomputed by default: ``--test``
+does it where they are. Each fold holds out six contiguous slices; every slice is scored by a network that
+never saw it. ``--final`` trains on all thirty slices and writes maps of the test volume in the submission
+format.
 """
 
 import json
