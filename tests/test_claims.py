@@ -80,6 +80,12 @@ def test_training_time_is_held_against_ten_hours(hours, expected):
     assert state("Titan", made(measures={"train_seconds": 3600.0 * hours})) == expected
 
 
+def test_a_training_that_falls_short_of_the_papers_score_decides_nothing():
+    short = made(measures={"train_seconds": 3600.0}, v_rand=0.93)
+    assert state("Titan", short) == MEASURED
+    assert state("Titan", made(measures={"train_seconds": 3600.0 * 11}, v_rand=0.93)) == NOT_HELD
+
+
 def test_training_time_is_that_of_one_network():
     folds = [f"fold{i}" for i in range(5)]
     assert state("Titan", made(measures={"train_seconds": 3600.0 * 20}, folds=folds)) == HELD

@@ -204,7 +204,7 @@ def test_charts_are_drawn_only_where_there_are_data(tmp_path):
         made("ablations", "no-elastic", 0.96),
         *(made("learning-curve", rows.BASE, 0.9 + n / 1000, train_slices=n) for n in (1, 24)),
         *(made("systems", name, measures={"gflop_per_slice": 400.0}) for name in ("fcn", "unet")),
-        *(made("benchmark", name, None, measures={"step_seconds": 0.04}, group="step") for name in ("a", "b")),
+        *(made("benchmark", name, None, measures={"median_seconds": 0.04}, group="step") for name in ("a", "b")),
     ]
     drawn = charts.draw_charts(records, tmp_path)
     assert [p.stem for p in drawn] == ["training_curve", "ablations", "learning_curve", "systems", "speed"]
