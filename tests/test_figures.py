@@ -18,7 +18,8 @@ LIMIT = 600_000  # bytes
 @pytest.fixture(autouse=True)
 def without_isbi(monkeypatch, tmp_path):
     """The synthetic slice stands in for the data."""
-    monkeypatch.setenv("ISBI2012_DIR", str(tmp_path / "nowhere"))
+    monkeypatch.delenv("ISBI2012_DIR", raising=False)
+    monkeypatch.chdir(tmp_path)
 
 
 def run(module, out, *words):
