@@ -109,7 +109,10 @@ def run_training(system, data, part, *, seed, device, out):
         if (done["provenance"]["config"], done["provenance"]["data"]) != (settings, data.sha256):
             raise InputError(f"{folder} holds a training with other settings or data; name another --out or remove it")
         return done
-    commit = records.commit_id()  # of the code that is running, not of a later edit
+    commits = folder / "commits.txt"  # of every run with a part in this training: one may resume another's
+    make_folder(folder)
+    with open(commits, "a", encoding="utf-8") as file:
+        file.write(records.commit_id() + "\n")
     if device == "cuda":
         torch.backends.cudnn.benchmark = True  # every tile has the same size
     records.reset_peak_memory(device)
@@ -134,7 +137,12 @@ def run_training(system, data, part, *, seed, device, out):
         "steps": len(curve.loss),
         "parameters": sum(p.numel() for p in model.parameters()),
         "provenance": records.provenance(
-            config=settings, seed=seed, data=data.sha256, device=device, wall_seconds=seconds, commit=commit
+            config=settings,
+            seed=seed,
+            data=data.sha256,
+            device=device,
+            wall_seconds=seconds,
+            commit=together(commits.read_text(encoding="utf-8").split()),
         ),
     }
     with atomic_write(account) as temporary:
@@ -214,6 +222,7 @@ def cross_validate(
     `measures` are further entries of the records.
     """
     accounts = [run_training(system, data, part, seed=seed, device=device, out=out) for part in chosen]
+    commits = [commit for account in accounts for commit in account["provenance"]["commit"].split(", ")]
     slices = [s for part in chosen for s in part.held_out]
     made = []
     for rotation in rotations:
@@ -252,7 +261,7 @@ def cross_validate(
                 prediction=path.relative_to(out).as_posix(),
                 provenance=accounts[0]["provenance"]
                 | {
-                    "commit": together([*(a["provenance"]["commit"] for a in accounts), records.commit_id()]),
+                    "commit": together([*commits, records.commit_id()]),
                     "device": together(a["provenance"]["device"] for a in accounts),
                     "peak_bytes": max(a["provenance"]["peak_bytes"] for a in accounts),
                     "wall_seconds": round(sum(a["seconds"] for a in accounts) + seconds, 3),

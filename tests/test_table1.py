@@ -11,6 +11,7 @@ from reproduce import experiment, records, table1
 from unet_paper import __main__ as unet_paper_commands
 from unet_paper.config import ExperimentConfig
 from unet_paper.data import read_stack
+from unet_paper.errors import Interrupted
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +63,20 @@ def test_each_slice_is_held_out_by_its_network(run, tmp_path):
     for number, part in enumerate(experiment.parts(5)):
         assert part.held_out == (number,)
         assert set(part.train) | {number} == set(range(5))
+
+
+def test_a_training_that_was_resumed_names_the_commits_of_all_its_runs(run, tmp_path, monkeypatch):
+    def interrupted(*_, **__):
+        raise Interrupted("stopped")
+
+    with monkeypatch.context() as first:
+        first.setattr(records, "commit_id", lambda: "first")
+        first.setattr(experiment, "train", interrupted)
+        assert run(tmp_path, "--folds", "0") == 130
+    monkeypatch.setattr(records, "commit_id", lambda: "second")
+    assert run(tmp_path, "--folds", "0") == 0
+    (record,) = records.read(tmp_path / "records.jsonl")
+    assert record.provenance["commit"] == "first, second"
 
 
 def test_seeds_are_averaged(run, tmp_path, capsys):

@@ -127,17 +127,21 @@ def paper_recipe(config):
 
 def paper_sampler(config, images, labels, device="cpu"):
     """Tiles of normalised `images` (Z, H, W) with the weight map of each slice (Equation 2)."""
-    weights = [unet_weight_map(cells_from_membranes(plane), **asdict(config.weight_map)) for plane in labels]
     size = config.training.input_size
     return TileSampler(
         images,
         labels,
-        np.stack(weights),
+        weight_maps(config, labels),
         input_size=size,
         output_size=shapes.output_size(size, config.network.depth),
         augmentation=config.augmentation,
         device=device,
     )
+
+
+def weight_maps(config, labels):
+    """Equation 2 for every slice of `labels`, float32 (Z, H, W)."""
+    return np.stack([unet_weight_map(cells_from_membranes(plane), **asdict(config.weight_map)) for plane in labels])
 
 
 def data_sha256(*arrays):

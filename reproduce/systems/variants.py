@@ -5,7 +5,6 @@ the paper does not have. `zero_padded_sampler` and `padded_sampler` make the til
 """
 
 import math
-from dataclasses import asdict
 
 import numpy as np
 import torch
@@ -15,7 +14,7 @@ from reproduce.systems.common import MARGIN, TILE, Padded
 from unet_paper import shapes
 from unet_paper.model import DoubleConvolution, UNet, UpConvolution, he_normal
 from unet_paper.sampler import TileSampler
-from unet_paper.weight_map import cells_from_membranes, unet_weight_map
+from unet_paper.train import weight_maps
 
 REACH = 0.8  # of its side a tile, rotated and deformed, reaches from its centre; half a border of zeros mirrors to it
 
@@ -113,11 +112,6 @@ def zero_padded_sampler(config, images, labels, device="cpu"):
         augmentation=config.augmentation,
         device=device,
     )
-
-
-def weight_maps(config, labels):
-    """Equation 2 for every slice of `labels`, float32 (Z, H, W)."""
-    return np.stack([unet_weight_map(cells_from_membranes(plane), **asdict(config.weight_map)) for plane in labels])
 
 
 class ZeroPaddedSampler:
