@@ -47,8 +47,8 @@ class TrainingConfig:
     optimizer: str = "sgd"  # section 3; "adam" is the later tool's (S13)
     momentum: float = 0.99  # section 3
     learning_rate: float = 2e-3  # S13
-    warmup_steps: int = 50  # S13
-    steps: int = 3000  # S13
+    warmup_steps: int = 1000  # S13
+    steps: int = 3400  # S13
     weight_decay: float = 0.0  # S13
     precision: str = "bfloat16"  # D1
 
