@@ -45,7 +45,15 @@ def parser(chosen=None):
 
 def check(arguments):
     """Raise `InputError` for numbers and folders that no command can use."""
-    for name, least in (("seed", 0), ("seeds", 0), ("average", 0), ("steps", 1), ("warmup", 0), ("learning_rates", 0)):
+    for name, least in (
+        ("seed", 0),
+        ("seeds", 0),
+        ("average", 0),
+        ("steps", 1),
+        ("warmup", 0),
+        ("learning_rates", 0),
+        ("base_channels", 1),
+    ):
         values = getattr(arguments, name, None)
         for value in values if isinstance(values, list) else [values]:
             if value is not None and not value >= least:

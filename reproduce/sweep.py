@@ -14,7 +14,7 @@ from unet_paper.config import ExperimentConfig
 from unet_paper.predict import ROTATIONS
 from unet_paper.train import paper_recipe
 
-DEFAULT = ExperimentConfig().training
+NETWORK, DEFAULT = ExperimentConfig().network, ExperimentConfig().training
 
 
 def add_arguments(parser):
@@ -25,6 +25,12 @@ def add_arguments(parser):
     parser.add_argument(
         "--warmup", type=int, nargs="+", default=[DEFAULT.warmup_steps], help=f"steps, default: {DEFAULT.warmup_steps}"
     )
+    parser.add_argument(
+        "--base-channels",
+        type=int,
+        default=NETWORK.base_channels,
+        help=f"default: {NETWORK.base_channels}; a narrower network tells quicker which schedules fail",
+    )
     parser.add_argument("--rotations", default="none", choices=ROTATIONS, help="average to predict with")
 
 
@@ -32,7 +38,9 @@ def run(arguments):
     """Run the command; returns the exit status."""
     data = experiment.load_data(arguments.data)
     part = inner(*experiment.parts(len(data.images), [arguments.fold]))
-    tries = combinations(ExperimentConfig(), arguments.learning_rates, arguments.steps, arguments.warmup)
+    config = ExperimentConfig()
+    config = replace(config, network=replace(config.network, base_channels=arguments.base_channels))
+    tries = combinations(config, arguments.learning_rates, arguments.steps, arguments.warmup)
     for number, config in enumerate(tries, 1):
         system = build(config)
         print(f"[{number}/{len(tries)}] {system.title}")
@@ -79,12 +87,18 @@ def combinations(config, learning_rates, steps, warmups):
 
 def conditions(config):
     """What tells the tries apart, for the record."""
-    return {"learning_rate": config.training.learning_rate, "warmup_steps": config.training.warmup_steps}
+    how = config.training
+    return {
+        "base_channels": config.network.base_channels,
+        "learning_rate": how.learning_rate,
+        "warmup_steps": how.warmup_steps,
+    }
 
 
 def build(config):
     """The `System` of one try."""
     how = config.training
-    name = f"sweep-rate{how.learning_rate:g}-steps{how.steps}-warmup{how.warmup_steps}"
-    title = f"learning rate {how.learning_rate:g}, {how.steps} steps, warm-up {how.warmup_steps}"
+    width = config.network.base_channels
+    name = f"sweep-{width}channels-rate{how.learning_rate:g}-steps{how.steps}-warmup{how.warmup_steps}"
+    title = f"{width} base channels, learning rate {how.learning_rate:g}, {how.steps} steps, warm-up {how.warmup_steps}"
     return experiment.System(name, title, paper_recipe(config), {"depth": config.network.depth})

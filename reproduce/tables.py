@@ -28,9 +28,10 @@ from reproduce.rows import (
 NOT_THE_PAPERS_SCORE = (
     "The paper's scores were computed by the organisers on the labels of the challenge's test volume, which were kept "
     "hidden until after the paper; here `--test` alone uses them. Ours, unless a row says otherwise, are "
-    "cross-validated: slices of the training stack, segmented by networks that did not train on them. The learning "
-    "rate and schedule were chosen in trials that looked at held-out slices 24-29 of the training stack, so fold 4 is "
-    "not untouched by choices; the other folds are (S13). A cross-validated score on the training stack "
+    "cross-validated: slices of the training stack, segmented by networks that did not train on them. The peak "
+    "learning rate was chosen in a trial that looked at slices 24-29, held out by fold 4, and the warm-up in trials on "
+    "slices 0-23, held out by the other folds, so no fold is wholly untouched by choices (S13). A cross-validated "
+    "score on the training stack "
     "is not the hidden-test score of the paper; the two stand side by side for orientation and do not decide who is "
     "better. Published warping, Rand and pixel errors are those of Table 1; V_Rand and V_Info those of the later "
     "leaderboard, foreground-restricted and after border thinning, or of public re-implementations."
