@@ -34,7 +34,9 @@ def parser(chosen=None):
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, (module, text) in COMMANDS.items():
         sub = commands.add_parser(name, help=text, description=text)
-        sub.add_argument("--data", type=Path, help="folder with the ISBI 2012 stacks (default: $ISBI2012_DIR)")
+        sub.add_argument(
+            "--data", type=Path, help="folder with the ISBI 2012 stacks (default: $ISBI2012_DIR, then data/isbi2012)"
+        )
         sub.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="default: auto")
         sub.add_argument("--seed", type=int, default=0, help="default: 0")
         sub.add_argument("--out", type=Path, default=RESULTS, help="folder for results (default: results)")

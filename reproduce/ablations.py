@@ -1,8 +1,8 @@
 """Ablations: what each part of the paper's recipe brings, and the learning curve.
 
-Every ablation differs from the recipe in one thing and is trained for the same, shorter schedule. One
-record is made for each ablation, fold and seed, so that differences can be taken pair by pair; what is
-recorded is not run again, and the first fold and seed of all comes before the second of any.
+Every ablation differs from the recipe in one thing, with what that entails, and is trained for the same
+number of steps. One record is made for each ablation, fold and seed, so that differences can be taken pair
+by pair; what is recorded is not run again, and the first fold and seed of all comes before the second of any.
 ``--learning-curve 1 3 6 12 24`` instead trains the unchanged recipe on that many slices of each fold:
 the paper claims to need "very few annotated images".
 """
@@ -43,6 +43,7 @@ class Ablation:
     predict: dict | None = None
 
 
+STEPS = ExperimentConfig().training.steps
 NO_DEFORMATION = {"sigma": 0.0}
 SHIFTS_ONLY = {"rotation": 0.0, "gain": 0.0, "offset": 0.0, **NO_DEFORMATION}
 BASE = "base"
@@ -55,7 +56,7 @@ ABLATIONS = {
     "no-class-balance": Ablation("no class balance", {"weight_map": {"class_weights": (1.0, 1.0)}}),
     "border-everywhere": Ablation("border weight everywhere", {"weight_map": {"background_only": False}}),
     "padded": Ablation(
-        "padded convolutions instead of valid ones",
+        "padded convolutions, 512 px tiles of which every pixel counts",
         network=variants.padded,
         sampler=variants.padded_sampler,
         predict=common.PADDED_PREDICTION,
@@ -84,8 +85,8 @@ def add_arguments(parser):
     """Arguments of the command beyond those every command has."""
     parser.add_argument("--only", nargs="+", choices=ABLATIONS, metavar="NAME", help=", ".join(ABLATIONS))
     parser.add_argument("--folds", type=int, nargs="+", default=[0, 1], help="default: 0 1")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1], help="default: 0 1")
-    parser.add_argument("--steps", type=int, default=10_000, help="training steps of every run (default: 10000)")
+    parser.add_argument("--seeds", type=int, nargs="+", help="default: the one of --seed and the next")
+    parser.add_argument("--steps", type=int, default=STEPS, help=f"training steps of every run (default: {STEPS})")
     parser.add_argument("--rotations", default="eight", choices=ROTATIONS, help="average to predict with")
     parser.add_argument("--learning-curve", type=int, nargs="+", metavar="N", help="training slices, instead")
 
@@ -93,9 +94,9 @@ def add_arguments(parser):
 def run(arguments):
     """Run the command; returns the exit status."""
     data = experiment.load_data(arguments.data)
-    config = ExperimentConfig()
-    config = replace(config, training=replace(config.training, steps=arguments.steps))
-    where = {"folds": arguments.folds, "seeds": arguments.seeds, "n_slices": len(data.images)}
+    config = experiment.of_steps(ExperimentConfig(), arguments.steps)
+    seeds = arguments.seeds or [arguments.seed, arguments.seed + 1]
+    where = {"folds": arguments.folds, "seeds": seeds, "n_slices": len(data.images)}
     if arguments.learning_curve:
         name, runs = "learning-curve", learning_curve(config, arguments.learning_curve, **where)
     else:

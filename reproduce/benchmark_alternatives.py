@@ -17,7 +17,7 @@ WINDOW, WINDOW_BATCH, OVERLAP = 256, 4, 0.25  # of MONAI's sliding_window_infere
 
 
 def benchmark_alternatives(bench, model, images):
-    """Rows of what a user would pick instead, as float32 PyTorch comes and in bfloat16, for one slice.
+    """Rows of what a user would pick instead, in float32 and in bfloat16, for one slice.
 
     Parameters are those of `benchmark_inference`.
     """
@@ -25,8 +25,11 @@ def benchmark_alternatives(bench, model, images):
     for name, make in ALTERNATIVES.items():
         for precision in ("float32", "bfloat16"):
             build = partial(_alternative, bench, make, model, image, precision)
-            config = {"precision": precision, "channels_last": precision == "bfloat16"}
-            yield bench.row("alternatives", f"{name}, {precision}", {}, build, config=config)
+            how = {
+                "config": {"precision": precision, "channels_last": precision == "bfloat16"},
+                "tf32": precision != "float32",
+            }
+            yield bench.row("alternatives", f"{name}, {precision}", {}, build, **how)
 
 
 def _alternative(bench, make, model, image, precision):
@@ -38,7 +41,8 @@ def _alternative(bench, make, model, image, precision):
         with torch.autocast(torch.device(bench.device).type, torch.bfloat16, enabled=precision == "bfloat16"):
             return segment(image)
 
-    operations = count_operations(call)
+    operations = count_operations(call)  # the call also chooses algorithms
+    bench.forget_peak()
     timing = bench.measure(call)
     return {
         **timing.measures(),

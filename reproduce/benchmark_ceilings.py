@@ -1,6 +1,7 @@
-"""What the machine can do at most: the rate of matrix products and the bandwidth of a copy.
+"""Yardsticks of the machine: the rate of large matrix products and the bandwidth of a copy.
 
-Measured with the other rows, in the same minutes, so that their share of it means something.
+Measured with the other rows, in the same minutes, so that their share of it means something. On a CPU a
+convolution can exceed the rate of the product.
 """
 
 import torch

@@ -154,7 +154,8 @@ def benchmark_inference(bench, model, images, *, stack_slices=None):
         batch = images[np.arange(variant.batch) % len(images)]
         with time_limit(READY_SECONDS):
             predictor = SlicePredictor(model, variant, side, bench.device)
-            predictor.host(batch)  # compiles
+            predictor.host(batch)  # compiles, chooses algorithms
+        bench.forget_peak()
         timing = bench.measure(predictor, settled=variant.compiled)
         measures = bench.beside_ceiling(timing, operations * variant.batch, variant.precision)
         measures |= per_slice(timing.median, variant.batch, side)

@@ -81,7 +81,8 @@ def score_of_table1(metric):
         tested = [r for r in ours if on_test_labels(r)]
         most = max(n_slices(r) for r in ours)
         groups = by_seed([r for r in tested or ours if tested or n_slices(r) == most])
-        group = max(groups, key=lambda g: (g[0].conditions.get("rotations") == "eight", len(g)))
+        newest = enumerate(groups)
+        _, group = max(newest, key=lambda n: (n[1][0].conditions.get("rotations") == "eight", len(n[1]), n[0]))
         value = spread(r.scores[metric] for r in group).mean
         text = spread_text(metric, [r.scores[metric] for r in group])
         if tested:
@@ -113,7 +114,7 @@ NEAR = 0.005  # V_Rand, as `compare` calls two runs equal
 def training_cost(records, numbers):
     """Time and memory of one training against 10 hours and 6 GB; averaged maps are no training of their own.
 
-    A short training decides nothing unless its V_Rand comes near the paper's.
+    Only a GPU decides, and a short training only if its V_Rand comes near the paper's.
     """
     ours = [r for r in of(records, "table1") if r.name == "unet" and network_seconds(r) and not averaged(r)]
     if not ours:
@@ -125,9 +126,10 @@ def training_cost(records, numbers):
         fits = fits and peak <= 1e9 * numbers["training_memory"]["value"]
     scores = f"V_Rand {score_text('v_rand', best.scores.get('v_rand'))} after {best.conditions['steps']:,} steps"
     paper = numbers["leaderboard/unet/v_rand"]["value"]
-    if fits and best.scores.get("v_rand", 0) < paper - NEAR:
-        return Status(MEASURED, f"{duration(seconds)} on {device(best)}, but short of the paper's {paper}: {scores}")
-    return Status(HELD if fits else NOT_HELD, f"{duration(seconds)}, {memory(peak)} on {device(best)}; {scores}")
+    text = f"{duration(seconds)}, {memory(peak)} on {device(best)}; {scores}"
+    if best.scores.get("v_rand", 0) < paper - NEAR and (fits or not on_gpu(best)):
+        return Status(MEASURED, f"{text}, short of the paper's {paper}")
+    return Status((HELD if fits else NOT_HELD) if on_gpu(best) else MEASURED, text)
 
 
 def inference_time(records, numbers):
@@ -136,18 +138,18 @@ def inference_time(records, numbers):
     for r in records:
         what = r.conditions
         if r.experiment == "table1" and r.name == "unet" and what.get("rotations") == "none":
-            seconds = r.measures.get("predict_seconds_per_slice")
+            seconds, source = r.measures.get("predict_seconds_per_slice"), "mean of the slices of Table 1"
         elif r.experiment == "benchmark" and what.get("group") == "inference" and what.get("batch") == 1:
-            seconds = r.measures.get("latency_seconds")
+            seconds, source = r.measures.get("latency_seconds"), "benchmark"
         else:
             continue
         if seconds is not None:
-            times.setdefault(on_gpu(r), []).append((seconds, device(r)))
+            times.setdefault(on_gpu(r), []).append((seconds, device(r), source))
     if not times:
         return Status(OPEN, DASH)
-    seconds, where = min(times[max(times)])
+    seconds, where, source = min(times[max(times)])
     held = HELD if seconds < numbers["inference_time"]["value"] else NOT_HELD
-    return Status(held if max(times) else MEASURED, f"{duration(seconds)} on {where}")
+    return Status(held if max(times) else MEASURED, f"{duration(seconds)} on {where} ({source})")
 
 
 def on_gpu(record):

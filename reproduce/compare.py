@@ -49,6 +49,10 @@ def run(arguments):
         raise InputError(f"no row of {arguments.first} has a partner with the same metric in {arguments.second}")
     if any(row.provenance.get(PAPER) for row in first + second):
         print("the paper's scores are of the hidden labels of the test volume; results/TABLES.md: what is comparable")
+    unknown = sorted(set(asked) - {d.metric for d in found})
+    if unknown:
+        known = ", ".join(dict.fromkeys(d.metric for d in found))
+        raise InputError(f"--tolerance names {', '.join(unknown)}, which no matched row has; legal: {known}")
     last = None
     for d in found:
         if d.row != last:

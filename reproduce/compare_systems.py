@@ -50,7 +50,7 @@ def run(arguments):
                 device=arguments.device,
                 out=arguments.out,
                 rotations=arguments.rotations,
-                conditions={"seconds": arguments.seconds} if arguments.seconds else None,
+                conditions=None if arguments.seconds is None else {"seconds": arguments.seconds},
                 measures=lambda system=system: cost(system, device=arguments.device),
             )
     return importlib.import_module("reproduce.render").run(arguments)
@@ -63,7 +63,7 @@ def build(names, *, steps=None, seconds=None):
     """
     config = ExperimentConfig()
     if steps:
-        config = replace(config, training=replace(config.training, steps=steps))
+        config = experiment.of_steps(config, steps)
     systems = []
     for name in names:
         try:
@@ -73,7 +73,7 @@ def build(names, *, steps=None, seconds=None):
                 raise
             print(f"left out: {error}")
             continue
-        systems.append(within(system, seconds) if seconds else system)
+        systems.append(system if seconds is None else within(system, seconds))
     return systems
 
 

@@ -9,7 +9,8 @@ of the stored map, so that ``python -m unet_paper score`` finds the same numbers
 import csv
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -82,6 +83,20 @@ def parts(n_slices, which=None, n_train=None):
             slices = tuple(slices[(2 * i + 1) * len(slices) // (2 * n_train)] for i in range(n_train))
         chosen.append(Part(f"fold{number}", slices, every[number].held_out))
     return chosen
+
+
+def of_steps(config, steps):
+    """`config` with another number of steps, of which at most a third are warm-up.
+
+    Examples
+    --------
+    >>> from unet_paper.config import ExperimentConfig
+    >>> short = of_steps(ExperimentConfig(), 600).training
+    >>> short.steps, short.warmup_steps
+    (600, 200)
+    """
+    how = config.training
+    return replace(config, training=replace(how, steps=steps, warmup_steps=min(how.warmup_steps, steps // 3)))
 
 
 def load_data(folder):
@@ -172,20 +187,14 @@ def load_run(system, part, *, seed, device, out):
 def predict_part(system, images, part, *, seed, device, out, rotations):
     """Probability of cell, float32 (Z, H, W), by the network of `part`; and the seconds it took."""
     model, statistics = load_run(system, part, seed=seed, device=device, out=out)
+    segment = partial(
+        predict_stack, model, device=device, precision=system.recipe.precision, **statistics, **system.predict
+    )
+    if device == "cuda":
+        segment(images[:1], rotations="none")  # the choice of algorithms is no prediction
     start = time.perf_counter()
     bar = tqdm(images, desc=f"predict {system.name} {part.name} {rotations}", unit="slice", mininterval=1.0)
-    maps = [
-        predict_stack(
-            model,
-            plane[None],
-            rotations=rotations,
-            device=device,
-            precision=system.recipe.precision,
-            **statistics,
-            **system.predict,
-        )
-        for plane in bar
-    ]
+    maps = [segment(plane[None], rotations=rotations) for plane in bar]
     return np.concatenate(maps), time.perf_counter() - start
 
 
@@ -261,7 +270,9 @@ def cross_validate(
                 prediction=path.relative_to(out).as_posix(),
                 provenance=accounts[0]["provenance"]
                 | {
+                    "command": together([*(a["provenance"]["command"] for a in accounts), records.command_line()]),
                     "commit": together([*commits, records.commit_id()]),
+                    "date": records.now(),
                     "device": together(a["provenance"]["device"] for a in accounts),
                     "peak_bytes": max(a["provenance"]["peak_bytes"] for a in accounts),
                     "wall_seconds": round(sum(a["seconds"] for a in accounts) + seconds, 3),
@@ -274,7 +285,7 @@ def cross_validate(
 
 
 def together(names):
-    """Distinct names in their order: of the commits that trained and scored, of the devices that trained.
+    """Distinct names in their order: of the commands and commits that trained and scored, of the devices.
 
     Examples
     --------

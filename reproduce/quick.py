@@ -11,7 +11,7 @@ from pathlib import Path
 from unet_paper.config import ExperimentConfig
 
 SLICES, SIDE, HELD_OUT, PHANTOM_SEED = 10, 512, 2, 2015
-BASE_CHANNELS, STEPS, LEARNING_RATE = 8, 700, 2e-3
+BASE_CHANNELS, STEPS, LEARNING_RATE, WARMUP_STEPS = 8, 700, 2e-3, 50
 
 
 def add_arguments(parser):
@@ -25,7 +25,9 @@ def config(steps=STEPS):
     return replace(
         paper,
         network=replace(paper.network, base_channels=BASE_CHANNELS),
-        training=replace(paper.training, optimizer="adam", learning_rate=LEARNING_RATE, steps=steps),
+        training=replace(
+            paper.training, optimizer="adam", learning_rate=LEARNING_RATE, warmup_steps=WARMUP_STEPS, steps=steps
+        ),
     )
 
 

@@ -110,17 +110,27 @@ def provenance(*, config, seed, data, device, wall_seconds, peak_bytes=None, com
     `config` is JSON-able, `data` maps names to SHA-256 of pixels, `device` is a torch device or its name.
     """
     return {
-        "command": " ".join(["python -m reproduce", *sys.argv[1:]]),
+        "command": command_line(),
         "commit": commit or commit_id(),
         "config": config,
         "seed": seed,
         "data": data,
         "device": device_name(device),
         "versions": versions(),
-        "date": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "date": now(),
         "wall_seconds": round(wall_seconds, 3),
         "peak_bytes": peak_bytes if peak_bytes is not None else peak_memory(device),
     }
+
+
+def command_line():
+    """The command that runs, as a user types it."""
+    return " ".join(["python -m reproduce", *sys.argv[1:]])
+
+
+def now():
+    """The time of day in UTC, to the second."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def versions():
@@ -129,7 +139,9 @@ def versions():
 
 
 def commit_id():
-    """The commit of the checkout, with "+" when Python files differ from it; outside one REPRODUCE_COMMIT says it."""
+    """The commit of the checkout, with "+" when Python files differ from it, unless REPRODUCE_COMMIT says it."""
+    if "REPRODUCE_COMMIT" in os.environ:
+        return os.environ["REPRODUCE_COMMIT"]
 
     def git(*words):
         return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
@@ -137,7 +149,7 @@ def commit_id():
     try:
         return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "-uno", "--", "*.py") else "")
     except (OSError, subprocess.CalledProcessError):
-        return os.environ.get("REPRODUCE_COMMIT", "unknown")
+        return "unknown"
 
 
 def device_name(device):

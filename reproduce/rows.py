@@ -66,9 +66,10 @@ def key(record, without=()):
 def latest(records):
     """The last record of each key: a measurement that is repeated replaces the earlier one.
 
-    Measurements on different devices stand side by side.
+    Measurements on different devices stand side by side. Of scored maps the path is the key, since a file
+    holds what was written last.
     """
-    return list({(key(r), r.provenance.get("device")): r for r in records}.values())
+    return list({r.prediction or (key(r), r.provenance.get("device")): r for r in records}.values())
 
 
 def of(records, experiment):

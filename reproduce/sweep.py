@@ -2,7 +2,8 @@
 
 The paper gives none of them. Every combination is trained on training slices of one fold and scored on
 the last six of them, which it leaves out: the fold's held-out slices, for which a score is reported, are
-not looked at. All are recorded, also those whose loss became infinite.
+not looked at. Other folds hold out slices that the choice has seen. All are recorded, also those whose
+loss became infinite.
 """
 
 import itertools
@@ -19,7 +20,7 @@ NETWORK, DEFAULT = ExperimentConfig().network, ExperimentConfig().training
 
 def add_arguments(parser):
     """Arguments of the command beyond those every command has."""
-    parser.add_argument("--fold", type=int, default=0, help="default: 0")
+    parser.add_argument("--fold", type=int, default=4, help="default: 4")
     parser.add_argument("--learning-rates", type=float, nargs="+", default=[5e-4, 1e-3, 2e-3, 4e-3], metavar="RATE")
     parser.add_argument("--steps", type=int, nargs="+", default=[DEFAULT.steps], help=f"default: {DEFAULT.steps}")
     parser.add_argument(

@@ -40,7 +40,7 @@ def run(arguments):
     data = experiment.load_data(folder)
     config = ExperimentConfig()
     if arguments.steps:
-        config = replace(config, training=replace(config.training, steps=arguments.steps))
+        config = experiment.of_steps(config, arguments.steps)
     system = build_system(arguments.system, config)
     how = {"seed": arguments.seed, "device": arguments.device, "out": arguments.out}
     if arguments.test and not (folder / "test-labels.tif").exists():
@@ -166,7 +166,12 @@ def score_test(system, data, labels_path, *, rotations, seed, device, out):
             measures={"train_seconds": account["seconds"], "parameters_count": account["parameters"]},
             prediction=path.relative_to(out).as_posix(),
             provenance=account["provenance"]
-            | {"data": account["provenance"]["data"] | {"test-labels": pixel_sha256(labels)}},
+            | {
+                "command": experiment.together([account["provenance"]["command"], records.command_line()]),
+                "commit": experiment.together([account["provenance"]["commit"], records.commit_id()]),
+                "data": account["provenance"]["data"] | {"test-labels": pixel_sha256(labels)},
+                "date": records.now(),
+            },
         )
         records.append(record, Path(out) / "records.jsonl")
         print(experiment.summary(record))

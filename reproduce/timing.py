@@ -12,7 +12,7 @@ import signal
 import statistics
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -114,7 +114,15 @@ class Bench:
             torch.compiler.reset()
             gc.collect()
             if self.on_gpu:
-                torch.cuda.empty_cache()
+                with suppress(RuntimeError):  # of a device that an error left unusable
+                    torch.cuda.empty_cache()
+
+    def forget_peak(self):
+        """Let the row's peak memory count from here: choosing algorithms takes more than using them."""
+        if self.on_gpu:
+            torch.cuda.synchronize()
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats()
 
     def measure(self, call, *, settled=False):
         """Time `call`; one that is compiled or captured needs more calls before it has settled."""

@@ -3,6 +3,7 @@
 import math
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,7 +17,7 @@ from reproduce.benchmark_training import EAGER, VARIANTS, Variant, benchmark_tra
 from reproduce.timing import Bench, Row, Unavailable, measure, time_limit
 from unet_paper import graph
 from unet_paper.config import ExperimentConfig, NetworkConfig, TrainingConfig
-from unet_paper.graph import Graphed, make_capturable, set_learning_rate, write
+from unet_paper.graph import Graphed, make_capturable, set_learning_rate
 from unet_paper.model import UNet
 from unet_paper.overlap_tile import predict_overlap_tile
 from unet_paper.phantom import make_phantom
@@ -214,53 +215,49 @@ def test_the_command_measures_what_was_chosen(tmp_path, capsys, monkeypatch):
     assert "| weight map | 100 ms |" in capsys.readouterr().out
 
 
-def graph_like_training(config, images, labels, *, seed, device="cpu", warm_up=3):
-    """What `train` does, with draw and learning rate at fixed places as a graph needs them."""
-    recipe, statistics = paper_recipe(config), gray_statistics(images)
-    torch.manual_seed(seed)
-    model = recipe.build().to(device, memory_format=torch.channels_last).train()
-    optimizer = recipe.optimizer(model.parameters())
-    make_capturable(optimizer, device)
-    sampler = recipe.sampler((images - statistics["image_mean"]) / statistics["image_std"], labels, device)
-    drawn = torch.as_tensor(sampler.draw(np.random.default_rng(0), recipe.batch), device=device)
-
-    def step():
-        tile = sampler(drawn)
-        with torch.autocast(device, torch.bfloat16):
-            output = model(tile.image.contiguous(memory_format=torch.channels_last))
-        loss = recipe.loss(output, tile.labels, tile.weights)
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        return loss.detach()
-
-    take_step, losses = Graphed(step, device, warm_up=warm_up), []
-    for number in range(recipe.steps):
-        generator = np.random.default_rng([seed, number])
-        torch.manual_seed(int(generator.integers(2**63)))
-        set_learning_rate(optimizer, recipe.learning_rate(number))
-        write(drawn, sampler.draw(generator, recipe.batch))
-        losses.append(float(take_step()))
-    return model, losses
-
-
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 def test_a_replayed_graph_learns_what_plain_calls_learn(stack, optimizer):
-    config = small_config(optimizer=optimizer, steps=12)
-    want, plain = graph_like_training(config, *stack, seed=5, device="cuda", warm_up=12)
-    got, replayed = graph_like_training(config, *stack, seed=5, device="cuda")
-    assert replayed == pytest.approx(plain, rel=1e-2)  # algorithms may differ, draws and dropout may not
+    recipe = paper_recipe(small_config(optimizer=optimizer, steps=12))
+    want, plain = train(recipe, *stack, seed=5, device="cuda")
+    got, replayed = train(recipe, *stack, seed=5, device="cuda", graphed=True)
+    assert replayed.loss == pytest.approx(plain.loss, rel=1e-2)  # algorithms may differ, draws and dropout may not
     for (name, a), b in zip(want.state_dict().items(), got.state_dict().values()):
         torch.testing.assert_close(a, b, rtol=0.05, atol=1e-2, msg=name)
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_every_replay_draws_the_dropout_of_its_seed():
+    ones = torch.ones(4096, device="cuda")
+    graphed = Graphed(lambda: torch.nn.functional.dropout(ones, 0.5), "cuda")
+
+    def draw(call, seed):
+        torch.manual_seed(seed)
+        return call().clone()
+
+    for _ in range(4):
+        draw(graphed, 0)
+    assert torch.equal(draw(graphed, 1), draw(graphed.function, 1))
+    assert not torch.equal(draw(graphed, 1), draw(graphed, 2))
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_a_fused_optimiser_resumes_to_the_same_weights(stack, optimizer, tmp_path):
+    whole = paper_recipe(small_config(optimizer=optimizer))
+    want, _ = train(whole, *stack, seed=5, graphed=True)
+    half = replace(whole, steps=whole.steps // 2)
+    train(half, *stack, seed=5, graphed=True, folder=tmp_path)
+    got, _ = train(whole, *stack, seed=5, graphed=True, folder=tmp_path, resume=True)
+    for (name, a), b in zip(want.state_dict().items(), got.state_dict().values()):
+        torch.testing.assert_close(a, b, rtol=0, atol=0, msg=name)
+
+
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 def test_steps_made_for_graphs_learn_what_plain_steps_learn(stack, optimizer):
-    config = small_config(optimizer=optimizer)
-    want, curve = train(paper_recipe(config), *stack, seed=5)
-    got, losses = graph_like_training(config, *stack, seed=5)
-    assert losses == pytest.approx(curve.loss, rel=1e-4)
+    recipe = paper_recipe(small_config(optimizer=optimizer))
+    want, plain = train(recipe, *stack, seed=5)
+    got, captured = train(recipe, *stack, seed=5, graphed=True)
+    assert captured.loss == pytest.approx(plain.loss, rel=1e-4)
     for (name, a), b in zip(want.state_dict().items(), got.state_dict().values()):
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5, msg=name)
 

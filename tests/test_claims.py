@@ -86,6 +86,20 @@ def test_a_training_that_falls_short_of_the_papers_score_decides_nothing():
     assert state("Titan", made(measures={"train_seconds": 3600.0 * 11}, v_rand=0.93)) == NOT_HELD
 
 
+def test_only_a_gpu_decides_the_time_of_training():
+    for hours, v_rand in ((1, 0.98), (11, 0.98), (1, 0.93), (11, 0.93)):
+        row = made(measures={"train_seconds": 3600.0 * hours}, v_rand=v_rand, device=CPU)
+        assert state("Titan", row) == MEASURED
+
+
+def test_of_two_trainings_the_newer_counts():
+    older, newer = made(steps=100), made(steps=200)
+    newer = dataclasses.replace(newer, scores=newer.scores | {"pixel_error": 0.0123})
+    for found in ([older, newer], [newer, older]):
+        evidence = claims.score_of_table1("pixel_error")(found, NUMBERS).evidence
+        assert ("0.0123" in evidence) == (found[-1] is newer)
+
+
 def test_training_time_is_that_of_one_network():
     folds = [f"fold{i}" for i in range(5)]
     assert state("Titan", made(measures={"train_seconds": 3600.0 * 20}, folds=folds)) == HELD

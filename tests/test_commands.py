@@ -91,6 +91,24 @@ def test_score_of_a_stored_8_bit_map_is_that_of_its_probabilities(folder, capsys
     assert printed[0] == printed[1]
 
 
+def test_a_map_of_some_slices_is_scored_against_those(folder, capsys):
+    probability = np.clip(LABELS / 255 * 0.5 + IMAGES / 510, 0, 1).astype(np.float32)
+    last = len(LABELS) - 1
+    write_stack("last.tif", probability[last:])
+    assert commands.main(["score", "labels.tif", "last.tif", "--slices", f"{last}-{last}"]) == 0
+    assert f"{metrics.score(LABELS[last:], probability[last:]).v_rand.value:.6f}" in capsys.readouterr().out
+    message = unet_paper_fails(capsys, "score", "labels.tif", "last.tif", "--slices", f"{last}-{last + 1}")
+    assert f"has slices 0 to {last}" in message
+
+
+@pytest.mark.parametrize("text", ["3", "2-1", "-1-2", "a-b", "1-"])
+def test_a_range_that_is_none_is_refused(text, capsys):
+    with pytest.raises(SystemExit) as stop:
+        commands.main(["score", "labels.tif", "map.tif", f"--slices={text}"])
+    assert stop.value.code == 2
+    assert "legal: FIRST-LAST" in capsys.readouterr().err
+
+
 def test_a_16_bit_map_is_scaled_and_said_so(folder, capsys):
     write_stack("map.tif", LABELS.astype(np.uint16) * 257)
     assert commands.main(["score", "labels.tif", "map.tif"]) == 0

@@ -77,6 +77,12 @@ def test_a_bad_tolerance_is_an_error(tmp_path, text):
         status(path, path, "--tolerance", text)
 
 
+def test_a_tolerance_of_a_metric_that_no_row_has_is_an_error(tmp_path):
+    path = write(tmp_path / "a.jsonl", 0.97)
+    with pytest.raises(InputError, match="names vrand, which no matched row has; legal: v_rand"):
+        status(path, path, "--tolerance", "vrand=0.1")
+
+
 @pytest.mark.parametrize("content", ["", "{}", "[1]", '{"numbers": [{}]}', "no json"])
 def test_a_file_of_another_form_is_an_error(tmp_path, content):
     path = tmp_path / "other.json"

@@ -56,6 +56,12 @@ def test_the_recipe_is_the_papers():
     assert recipe.batch == 1
 
 
+@pytest.mark.parametrize("changes", [{"optimizer": "lion"}, {"precision": "float16"}])
+def test_an_unknown_optimiser_or_precision_is_named_before_anything_runs(changes):
+    with pytest.raises(InputError, match="is not one of"):
+        paper_recipe(small_config(**changes))
+
+
 def test_a_network_overfits_one_slice():
     config = small_config(optimizer="adam", learning_rate=1e-3, steps=150)
     config = replace(config, augmentation=replace(config.augmentation, sigma=0.0, rotation=0.0))

@@ -54,6 +54,7 @@ def parser():
     scores = _command(commands, "score", score, "the five metrics of the challenge, at their best thresholds")
     scores.add_argument("labels", type=Path, metavar="LABELS.tif", help="0 is membrane, 1 or 255 is cell")
     scores.add_argument("probability", type=Path, metavar="PROBABILITY.tif", help="probability of cell")
+    scores.add_argument("--slices", type=_slices, metavar="FIRST-LAST", help="slices of LABELS.tif that the map is of")
 
     predicts = _command(commands, "predict", predict, "probability of cell by a trained network")
     predicts.add_argument("stack", type=Path, metavar="STACK.tif")
@@ -96,8 +97,14 @@ def score(arguments):
     from unet_paper import metrics
 
     labels, probability = read_labels(arguments.labels), _read_probability(arguments.probability)
-    check_same_shape(labels.array, probability.array, str(arguments.labels), str(arguments.probability))
-    scores = metrics.score(labels.array, probability.array, progress=partial(_progress, desc="score"))
+    truth = labels.array
+    if arguments.slices:
+        first, last = arguments.slices
+        if last >= len(truth):
+            raise InputError(f"--slices {first}-{last}: {arguments.labels} has slices 0 to {len(truth) - 1}")
+        truth = truth[first : last + 1]
+    check_same_shape(truth, probability.array, str(arguments.labels), str(arguments.probability))
+    scores = metrics.score(truth, probability.array, progress=partial(_progress, desc="score"))
     for name, title in SCORES.items():
         result = getattr(scores, name)
         where = "no threshold" if result.threshold is None else f"at threshold {result.threshold:.1f}"
@@ -130,6 +137,14 @@ def predict(arguments):
     )
     write_stack(arguments.probability, probability.astype(np.float32), voxel_size=stack.voxel_size, unit=stack.unit)
     print(f"wrote {arguments.probability}: 0 is membrane, 1 is cell")
+
+
+def _slices(text):
+    """First and last slice of a range like 24-29, counted from 0."""
+    first, _, last = text.partition("-")
+    if not (first.isdecimal() and last.isdecimal() and int(first) <= int(last)):
+        raise argparse.ArgumentTypeError(f"{text!r} is no range of slices; legal: FIRST-LAST, counted from 0")
+    return int(first), int(last)
 
 
 def _command(commands, name, run, text):

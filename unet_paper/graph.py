@@ -48,11 +48,20 @@ class Graphed:
             self.plain_calls -= 1
             return self._beside()
         if self.graph is None:
-            self.graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(self.graph, stream=self.stream):  # records, computes nothing
-                self.result = self.function()
+            self.graph = self._capture()
         self.graph.replay()
         return self.result
+
+    def _capture(self):
+        """Record the function's kernels; nothing is computed."""
+        graph, current = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
+        try:
+            with torch.cuda.graph(graph, stream=self.stream):
+                self.result = self.function()
+        except BaseException:
+            torch.cuda.set_stream(current)  # a capture that fails leaves its own stream in use
+            raise
+        return graph
 
     def _beside(self):
         """Call the function on the stream of the later capture, in the order of the current one."""
