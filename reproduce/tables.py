@@ -303,5 +303,8 @@ def benchmarks(records, numbers):
             + [measure_text(m, r.measures.get(m)) for m in measures]
             for r in group
         ]
-        parts.append(f"### {group[0].conditions.get('group', 'other')}\n\n{device(group[0])}\n\n{table(head, rows)}")
+        where = device(group[0])
+        if "official_seconds" in measures:
+            where += "; official: the Java implementation, on one core of another machine"
+        parts.append(f"### {group[0].conditions.get('group', 'other')}\n\n{where}\n\n{table(head, rows)}")
     return "\n\n".join(parts)
