@@ -222,5 +222,5 @@ def measure_speed(network, *, side=512, windows=256, repeats=3, device="cpu"):
             times.append(time.perf_counter() - start)
         return min(times[1:])
 
-    with torch.backends.cudnn.flags(enabled=True, benchmark=True):  # the first call of each form also chooses algorithms
+    with torch.backends.cudnn.flags(enabled=True, benchmark=True):  # the first call of a form chooses algorithms
         return Speed(seconds(network.patchwise, batch) * side**2 / windows, seconds(network.dense, image))
