@@ -353,10 +353,10 @@ def load_checkpoint(path, model, optimizer, identity):
             _, index, key = name.split(".", 2)
             restored["state"].setdefault(int(index), {})[key] = value
     optimizer.load_state_dict(restored)
-    for parameter, state in optimizer.state.items():
-        for name, value in state.items():
+    for parameter, kept in optimizer.state.items():
+        for name, value in kept.items():
             if isinstance(value, torch.Tensor) and value.shape == parameter.shape:
-                state[name] = torch.empty_like(parameter).copy_(value)  # in the layout of the weights
+                kept[name] = torch.empty_like(parameter).copy_(value)  # in the layout of the weights
     return Curve(**state["curve"])
 
 
