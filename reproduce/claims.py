@@ -81,8 +81,8 @@ def score_of_table1(metric):
         tested = [r for r in ours if on_test_labels(r)]
         most = max(n_slices(r) for r in ours)
         groups = by_seed([r for r in tested or ours if tested or n_slices(r) == most])
-        newest = enumerate(groups)
-        _, group = max(newest, key=lambda n: (n[1][0].conditions.get("rotations") == "eight", len(n[1]), n[0]))
+        newest_first = reversed(groups)  # max keeps the first of equals
+        group = max(newest_first, key=lambda g: (g[0].conditions.get("rotations") == "eight", len(g)))
         value = spread(r.scores[metric] for r in group).mean
         text = spread_text(metric, [r.scores[metric] for r in group])
         if tested:

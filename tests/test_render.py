@@ -1,6 +1,7 @@
 """Rendering: the committed texts are fresh, every printed command is legal, and a table tells the truth."""
 
 import argparse
+import dataclasses
 import importlib
 import re
 import shlex
@@ -104,6 +105,13 @@ def test_the_paper_stands_beside_ours_and_the_difference_of_protocol_is_said():
     assert "no: held-out slices of the training stack, not all of them" in text
     assert "no fold is wholly untouched by choices (S13)" in text
     assert "labels hidden until after the paper" in tables.table1([made(slices="test 0-29")], read_numbers())
+
+
+def test_a_row_whose_map_was_overwritten_is_gone():
+    older, newer = (dataclasses.replace(made(steps=n), prediction="map.tif") for n in (100, 200))
+    assert rows.latest([older, newer]) == [newer]
+    other = dataclasses.replace(older, prediction="other.tif")
+    assert rows.latest([other, newer]) == [other, newer]
 
 
 def test_the_synthetic_table_explains_a_warping_error_of_nothing():

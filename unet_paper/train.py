@@ -241,17 +241,14 @@ def train(
     drawn = torch.as_tensor(sampler.draw(np.random.default_rng(seed), recipe.batch), device=device)  # overwritten
 
     def descend():
-        tile = sampler(drawn)
-        with torch.autocast(kind, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
-            output = model(tile.image.contiguous(memory_format=torch.channels_last))
-        loss = recipe.loss(output, tile.labels, tile.weights)
+        loss = loss_of(model, sampler(drawn), recipe, kind)
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
         return loss.detach()
 
     if kind == "cuda":
-        rehearse(recipe, model, sampler(drawn), kind)
+        rehearse(model, sampler(drawn), recipe, kind)
     take_step = Graphed(descend, device) if graphed else descend
     before = curve.seconds[-1] if curve.seconds else 0.0
     start = saved = time.perf_counter()
@@ -298,13 +295,16 @@ def train(
     return model, curve
 
 
-def rehearse(recipe, model, tile, kind):
-    """One step of a copy of `model`, so that the choice of algorithms counts neither as time nor as peak memory."""
-    twin = deepcopy(model)
+def loss_of(model, tile, recipe, kind):
+    """Loss of a `Tile` on a device of `kind`, in the recipe's precision."""
     with torch.autocast(kind, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
-        output = twin(tile.image.contiguous(memory_format=torch.channels_last))
-    recipe.loss(output, tile.labels, tile.weights).backward()
-    del twin, output
+        output = model(tile.image.contiguous(memory_format=torch.channels_last))
+    return recipe.loss(output, tile.labels, tile.weights)
+
+
+def rehearse(model, tile, recipe, kind):
+    """One step of a copy of `model`, so that the choice of algorithms counts neither as time nor as peak memory."""
+    loss_of(deepcopy(model), tile, recipe, kind).backward()
     torch.cuda.synchronize()
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
