@@ -16,7 +16,9 @@ from safetensors.torch import load_file
 from unet_paper import train as training
 from unet_paper.config import ExperimentConfig, NetworkConfig, TrainingConfig
 from unet_paper.errors import InputError, Interrupted, NonFiniteLoss
+from unet_paper.model import UNet
 from unet_paper.phantom import make_phantom
+from unet_paper.predict import read_weights, save_weights
 from unet_paper.train import CHECKPOINT, paper_recipe, train, warmup_cosine
 
 
@@ -85,6 +87,27 @@ def test_checkpoints_do_not_change_the_training(tmp_path):
     assert all(torch.equal(plain[name], saved[name]) for name in plain)
     assert len(curve.loss) == len(curve.seconds) == len(curve.learning_rate) == 12
     assert sorted(p.name for p in tmp_path.iterdir()) == [CHECKPOINT]
+
+
+class TwoNames(UNet):
+    """One layer under two names, as libraries have it: safetensors refuses to write shared memory."""
+
+    def __init__(self, **network):
+        super().__init__(**network)
+        self.last = self.score
+
+
+def test_a_network_with_a_layer_of_two_names_is_kept_and_resumed(tmp_path):
+    recipe = replace(paper_recipe(small_config()), build=lambda: TwoNames(base_channels=4))
+    whole, _ = train(recipe, *small_data(), seed=3, folder=tmp_path / "whole")
+    stop = lambda step, loss: step == 5 and os.kill(os.getpid(), signal.SIGTERM)  # noqa: E731
+    with pytest.raises(Interrupted):
+        train(recipe, *small_data(), seed=3, folder=tmp_path, report=stop)
+    resumed, _ = train(recipe, *small_data(), seed=3, folder=tmp_path, resume=True)
+    assert all(torch.equal(value, resumed.state_dict()[name]) for name, value in whole.state_dict().items())
+    save_weights(tmp_path / "net.safetensors", whole, {"image_mean": 0.5, "image_std": 0.2})
+    _, tensors = read_weights(tmp_path / "net.safetensors", TwoNames(base_channels=4))
+    assert torch.equal(tensors["last.weight"], whole.score.weight)
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])

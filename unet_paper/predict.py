@@ -194,7 +194,8 @@ def save_weights(path, model, metadata):
     path = Path(path)
     if type(model) is UNet:  # a variant would come back as the paper's network
         metadata = {"network": asdict(model.config), **metadata}
-    tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    state = {name: value.cpu() for name, value in model.state_dict().items()}
+    tensors = {name: value.clone(memory_format=torch.contiguous_format) for name, value in state.items()}
     make_folder(path.parent)
     with atomic_write(path, failures=(OSError, SafetensorError)) as temporary:
         save_file(tensors, temporary, {METADATA: json.dumps(metadata)})

@@ -322,9 +322,8 @@ def save_checkpoint(path, model, optimizer, identity, curve):
     for left in path.parent.glob(f".{path.stem}-*{path.suffix}"):
         left.unlink()  # of a run that was killed while it wrote
     with atomic_write(path, failures=(OSError, SafetensorError)) as temporary:
-        save_file(
-            {name: value.contiguous() for name, value in tensors.items()}, temporary, {"state": json.dumps(state)}
-        )
+        copies = {name: value.clone(memory_format=torch.contiguous_format) for name, value in tensors.items()}
+        save_file(copies, temporary, {"state": json.dumps(state)})  # a tensor of two names has a copy for each
 
 
 def load_checkpoint(path, model, optimizer, identity):
