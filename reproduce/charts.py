@@ -17,7 +17,8 @@ from reproduce.tables import (
     device,
     learning_curve_groups,
     network_seconds,
-    system_groups,
+    system_budgets,
+    training_budget,
 )
 
 MOST_CURVES = 6  # more would hide each other
@@ -111,30 +112,49 @@ def learning_curve(records):
 
 
 def systems(records):
-    """V_Rand against the work, and against the training time, of every system."""
-    groups = [g for g in system_groups(records) if "v_rand" in g[0].scores]
-    if len({g[0].name for g in groups}) < 2:
+    """V_Rand against what it costs, of every system; a line of panels for each budget and device."""
+    budgets = [[g for g in groups if "v_rand" in g[0].scores] for groups in system_budgets(records)]
+    budgets = [groups for groups in budgets if len({g[0].name for g in groups}) > 1]
+    if not budgets:
         return None
-    figure = new_figure(11, 4.6)
-    panels = (
-        ("GFLOP a slice", lambda r: r.measures.get("gflop_per_slice")),
-        ("training of a network, minutes", lambda r: (network_seconds(r) or 0) / 60 or None),
-        ("inference a slice, seconds", lambda r: r.measures.get("predict_seconds_per_slice")),
-    )
-    handles, several = {}, len({g[0].conditions.get("rotations") for g in groups}) > 1
-    for axes, (label, measure) in zip(figure.subplots(1, len(panels), sharey=True), panels):
-        for number, g in enumerate(groups):
-            x, how = measure(g[0]), spread(r.scores["v_rand"] for r in g)
-            style = {"fmt": "os^Dv"[number // len(COLOURS) % 5], "color": COLOURS[number % len(COLOURS)]}
-            name = title(g[0]) + (f", {g[0].conditions.get('rotations')}" if several else "")
-            if x is not None:
-                handles[name] = axes.errorbar(x, how.mean, yerr=how.deviation, ms=8, capsize=3, **style)
-        plain(axes).set(xscale="log", xlabel=label)
-        plain_log_ticks(axes.xaxis)
-        axes.grid(alpha=0.3)
-    figure.axes[0].set_ylabel("V_Rand of held-out slices")
+    names = point_names([g for groups in budgets for g in groups])
+    colours = {name: number for number, name in enumerate(dict.fromkeys(names.values()))}
+    figure = new_figure(11, 0.8 + 3.8 * len(budgets))
+    handles = {}
+    for line, groups in zip(figure.subplots(len(budgets), 3, squeeze=False), budgets):
+        for axes, (label, scale, measure) in zip(line, costs(groups)):
+            for g in groups:
+                x, how, name = measure(g[0]), spread(r.scores["v_rand"] for r in g), names[id(g)]
+                marker, colour = divmod(colours[name], len(COLOURS))
+                style = {"fmt": "os^Dv"[marker % 5], "color": COLOURS[colour]}
+                if x is not None:
+                    handles[name] = axes.errorbar(x, how.mean, yerr=how.deviation, ms=8, capsize=3, **style)
+            plain(axes).set(xscale=scale, xlabel=label)
+            if scale == "log":
+                plain_log_ticks(axes.xaxis)
+            axes.grid(alpha=0.3)
+            axes.sharey(line[0])
+        line[0].set_ylabel("V_Rand of held-out slices")
+        line[0].set_title(f"{training_budget(groups[0][0])}, {device(groups[0][0])}", loc="left", fontsize=9)
     figure.legend(handles.values(), handles, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
     return figure
+
+
+def point_names(groups):
+    """What the legend calls each of `groups`, by its identity: the system, with its rotations where these differ."""
+    several = len({g[0].conditions.get("rotations") for g in groups}) > 1
+    return {id(g): title(g[0]) + (f", {g[0].conditions.get('rotations')}" if several else "") for g in groups}
+
+
+def costs(groups):
+    """Three costs: name, scale, measure of a record. Memory stands for a training time that was the same for all."""
+    training = "training of a network, minutes", "log", lambda r: (network_seconds(r) or 0) / 60 or None
+    peak = "peak memory, GiB", "linear", lambda r: (r.provenance.get("peak_bytes") or 0) / 2**30 or None
+    return (
+        ("GFLOP a slice", "log", lambda r: r.measures.get("gflop_per_slice")),
+        peak if "seconds" in groups[0][0].conditions else training,
+        ("inference a slice, seconds", "log", lambda r: r.measures.get("predict_seconds_per_slice")),
+    )
 
 
 def plain_log_ticks(axis):

@@ -33,6 +33,7 @@ from reproduce.tables import (
     network_seconds,
     on_test_labels,
     system_name,
+    training_budget,
 )
 
 HELD, NOT_HELD, MEASURED, OPEN = "held", "did not hold", "measured", "not yet measured"
@@ -188,7 +189,10 @@ def matters(variant, metric="v_rand"):
 
 
 def beats_sliding_window(records, numbers):
-    """Decide the comparison with the sliding window by means over the seeds that both have, under one protocol."""
+    """Decide the comparison with the sliding window by means over the seeds that both have, under one protocol.
+
+    One seed decides nothing.
+    """
     runs = [r for r in of(records, "table1") + of(records, "systems") if r.scores and not averaged(r)]
     ours = [r for r in runs if system_name(r) == "unet"]
     compared = []
@@ -201,9 +205,11 @@ def beats_sliding_window(records, numbers):
     means = {m: [spread(r.scores[m] for r in side).mean for side in zip(*pairs)] for m in ("warping_error", "v_rand")}
     won = (means["v_rand"][0] > means["v_rand"][1]) + (means["warping_error"][0] < means["warping_error"][1])
     text = ", ".join(f"{TITLES[m]} {score_text(m, a)} against {score_text(m, b)}" for m, (a, b) in means.items())
-    seeds = f"{len(pairs)} seed" + ("s" if len(pairs) > 1 else "")
-    slices = pairs[0][1].conditions["slices"]
-    return Status((NOT_HELD, MEASURED, HELD)[won], f"{text} on slices {slices}, {seeds}")
+    ours, rival = pairs[0]
+    text = f"{text} on slices {rival.conditions['slices']}, {training_budget(ours)} on {device(rival)}"
+    if len(pairs) == 1:
+        return Status(MEASURED, f"{text}, one seed")
+    return Status((NOT_HELD, MEASURED, HELD)[won], f"{text}, {len(pairs)} seeds")
 
 
 def same_protocol(ours, rival):

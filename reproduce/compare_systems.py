@@ -10,17 +10,22 @@ from dataclasses import replace
 
 import torch
 
-from reproduce import experiment
+from reproduce import experiment, records
 from reproduce.ablations import attempt
+from reproduce.montage import draw_systems
+from reproduce.rows import latest, title
 from reproduce.systems import SYSTEMS, build_system
 from reproduce.systems.common import multiply_adds
 from reproduce.systems.sliding_window import SlidingWindow, measure_speed
-from unet_paper import shapes
+from reproduce.tables import system_groups
+from unet_paper import metrics, shapes
 from unet_paper.config import ExperimentConfig
+from unet_paper.data import read_images
 from unet_paper.errors import InputError
 from unet_paper.predict import ROTATIONS
 
 SLICE = 512  # side of an ISBI slice, pixels
+PROTOCOL = ("folds", "seeds", "rotations", "seconds")  # equal in rows that are drawn side by side
 
 
 def add_arguments(parser):
@@ -53,7 +58,25 @@ def run(arguments):
                 conditions=None if arguments.seconds is None else {"seconds": arguments.seconds},
                 measures=lambda system=system: cost(system, device=arguments.device),
             )
+    if path := montage(data, arguments.out):
+        print(f"figure: {path}")
     return importlib.import_module("reproduce.render").run(arguments)
+
+
+def montage(data, out):
+    """Draw the middle held-out slice as each system of the newest protocol sees it; the figure's path, or None."""
+    rows = [r for group in system_groups(latest(records.read(out / "records.jsonl"))) for r in group]
+    if not rows:
+        return None
+    newest = [r.conditions for r in rows if r.experiment == "systems"][-1]
+    same = [r for r in rows if all(r.conditions.get(name) == newest.get(name) for name in PROTOCOL)]
+    slices = [s for part in experiment.parts(len(data.images)) if part.name in newest["folds"] for s in part.held_out]
+    maps = {}
+    for record in same:
+        probability = read_images(out / record.prediction).array
+        maps[title(record)] = probability, metrics.score(data.labels[slices], probability)
+    path = out / "figures" / "systems_montage.png"
+    return draw_systems(data.images[slices], data.labels[slices], maps, path, names=[f"slice {z}" for z in slices])
 
 
 def build(names, *, steps=None, seconds=None):

@@ -60,6 +60,46 @@ def draw_montage(images, labels, probability, scores, path, *, titles=None):
     return save_figure(figure, path, colours=256, dpi=100)
 
 
+def draw_systems(images, labels, maps, path, *, names):
+    """Draw the middle slice as several systems see it, probability above errors; returns the figure's path.
+
+    Parameters
+    ----------
+    images : ndarray, float, (Z, H, W)
+        Gray values in [0, 1].
+    labels : ndarray, integer, (Z, H, W)
+        0 = membrane, otherwise cell.
+    maps : dict
+        Title of a system to its probability of cell, float (Z, H, W), and its `unet_paper.metrics.Scores`.
+    path : path-like
+        The PNG to write.
+    names : list of str
+        What the slices are called.
+    """
+    z, columns = len(images) // 2, 4
+    panels = [((images[z], names[z]), (labels[z] > 0, "label"), "")]
+    for title, (probability, scores) in maps.items():
+        warping = scores.warping_error
+        errors = error_overlay(labels[z] > 0, warping.merges[z], warping.splits[z])
+        words = f"errors at {warping.threshold:.1f}; V_Rand {scores.v_rand.value:.3f} of {len(images)} slices"
+        panels.append(((probability[z], title), (errors, ""), words))
+    lines = -(-len(panels) // columns)
+    figure = new_figure(13.5, 6.9 * lines + 0.4)
+    axes = figure.subplots(2 * lines, columns, squeeze=False)
+    for number, (above, below, words) in enumerate(panels):
+        line, column = divmod(number, columns)
+        for row, (panel, title) in ((2 * line, above), (2 * line + 1, below)):
+            show(axes[row, column], panel, title, vmin=0, vmax=1)
+        axes[2 * line + 1, column].set_xlabel(words, fontsize=9)
+    for empty in (one for one in axes.ravel() if not one.has_data()):
+        empty.set_axis_off()
+    figure.suptitle(
+        "probability of cell and, below, its errors: merges orange, splits blue, true membrane gray",
+        fontsize=10,
+    )
+    return save_figure(figure, path, colours=256, dpi=70)
+
+
 def chosen(n_slices):
     """Slices to draw, spread over the stack.
 

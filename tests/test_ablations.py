@@ -199,6 +199,22 @@ def test_cost_of_a_slice():
     assert cost["speed_ratio"] == pytest.approx(100)
 
 
+def test_systems_of_one_protocol_are_drawn_side_by_side(data, tmp_path, monkeypatch):
+    drawn = {}
+    draw = lambda images, labels, maps, path, names: drawn.update(maps=maps, names=names)  # noqa: E731
+    monkeypatch.setattr(compare_systems, "draw_systems", draw)
+    assert compare_systems.montage(data, tmp_path) is None
+    for folds, names in (([1], ["unet"]), ([0], ["unet", "fcn"])):
+        for name in names:
+            ablations.attempt(build_system(name, CONFIG), data, experiment.parts(5, folds), **how(tmp_path, "systems"))
+    compare_systems.montage(data, tmp_path)
+    assert drawn["names"] == ["slice 0"]
+    assert [title.split(" ")[0] for title in drawn["maps"]] == ["U-Net", "U-Net"]
+    for (probability, scores), record in zip(drawn["maps"].values(), read(tmp_path)[1:]):
+        assert scores.v_rand.value == record.scores["v_rand"]
+        assert probability.shape == scores.warping_error.merges.shape
+
+
 @pytest.mark.parametrize("module", [ablations, sweep, compare_systems])
 def test_commands_run_what_they_are_asked_to(module, data, tmp_path, monkeypatch):
     parser = argparse.ArgumentParser()

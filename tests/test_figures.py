@@ -4,10 +4,11 @@ import argparse
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from reproduce import figure1, figure2, figure3, figure_elastic
 from reproduce.drawing import new_figure, save_figure
-from reproduce.montage import draw_montage
+from reproduce.montage import draw_montage, draw_systems
 from unet_paper import metrics, shapes
 from unet_paper.errors import InputError
 from unet_paper.phantom import make_phantom
@@ -111,6 +112,19 @@ def test_a_montage_is_written_from_stored_or_plain_maps(tmp_path):
         draw_montage(images / 255, labels, probability, scores, path, titles=["slice 24", "slice 25"])
         assert path.stat().st_size < LIMIT
     assert (tmp_path / "stored.png").read_bytes() == (tmp_path / "plain.png").read_bytes()
+
+
+@pytest.mark.parametrize("systems", [1, 4])
+def test_systems_are_drawn_side_by_side(tmp_path, systems):
+    images, labels = make_phantom(2, 96, 96, seed=0)
+    labels = (labels > 0).astype(np.uint8)
+    probability = labels.astype(np.float32)
+    maps = {f"system {n}": (probability, metrics.score(labels, probability)) for n in range(systems)}
+    path = draw_systems(images / 255, labels, maps, tmp_path / "systems.png", names=["slice 24", "slice 25"])
+    with Image.open(path) as drawn:
+        width, height = drawn.size
+    assert (height > width) == (systems > 3)  # a second line of panels
+    assert path.stat().st_size < LIMIT
 
 
 def test_the_same_figure_is_the_same_file(tmp_path):

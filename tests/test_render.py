@@ -164,7 +164,28 @@ def test_runs_that_diverged_are_told():
 
 def test_the_systems_table_borrows_the_u_net_of_table_1():
     text = tables.systems([made("systems", "fcn", measures={"gflop_per_slice": 400.0}), made()], [])
-    assert [line.split(" | ")[0] for line in text.splitlines()[2:]] == ["| unet", "| fcn"]
+    said, _, head, _, *lines = text.splitlines()
+    assert said == "Trained for the work of 3,000 of the U-Net's steps, on Some GPU:"
+    assert head.startswith("| system |")
+    assert [line.split(" | ")[0] for line in lines] == ["| unet", "| fcn"]
+
+
+def test_systems_of_another_budget_or_device_have_a_table_of_their_own():
+    timed = [made("systems", f"{name}-720s", device=CPU, seconds=720.0, title=name) for name in ("unet", "fcn")]
+    speeds = {"patchwise_seconds_per_slice": 400.0, "dense_seconds_per_slice": 0.8, "speed_ratio": 500.0}
+    sliding = made("systems", "sliding-window", measures=speeds | {"arithmetic_ratio": 475.3})
+    records = [*timed, made("systems"), sliding]
+    text = tables.systems(records, [])
+    assert text.count("| system |") == 2
+    first, second = text.split("Trained for the work")
+    assert first.startswith("Trained for 12.0 min each, on Some CPU, 2 cores:")
+    assert "| unet | 24 / 24-29 |" in first
+    assert "500 times faster, the arithmetic says 475." in second
+    assert "sliding" not in first
+    assert len(charts.systems(records).axes) == 6
+    labels = [axes.get_xlabel() for axes in charts.systems(records).axes]
+    assert labels[1] == "peak memory, GiB"
+    assert labels[4] == "training of a network, minutes"
 
 
 def test_benchmarks_have_a_table_for_each_group_and_device():
