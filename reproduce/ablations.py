@@ -13,6 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
+
 from reproduce import experiment, records
 from reproduce.systems import common, variants
 from unet_paper.config import ExperimentConfig
@@ -164,6 +166,8 @@ def learning_curve(config, sizes, *, folds, seeds, n_slices):
 def attempt(system, data, chosen, *, experiment_name, seed, device, out, rotations, conditions=None, measures=None):
     """Cross-validate and record unless this has been recorded; a loss that is not finite is recorded too.
 
+    A network that does not fit the device's memory is named and left out, so that the others are run.
+
     Parameters
     ----------
     system, data, chosen, seed, device, out, rotations
@@ -202,6 +206,8 @@ def attempt(system, data, chosen, *, experiment_name, seed, device, out, rotatio
             measures=measures() if measures else None,
             **how,
         )
+    except torch.OutOfMemoryError as error:
+        print(f"{system.name}, seed {seed}: left out: {error}")
     except NonFiniteLoss as error:
         print(f"{system.name}, seed {seed}: failed: {error}")
         slices = experiment.slice_range([s for part in chosen for s in part.held_out])

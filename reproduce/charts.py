@@ -14,11 +14,12 @@ from reproduce.rows import duration, paired_differences, spread, title
 from reproduce.tables import (
     ablation_groups,
     benchmark_groups,
+    budget_of,
+    budget_text,
     device,
     learning_curve_groups,
     network_seconds,
     system_budgets,
-    training_budget,
 )
 
 MOST_CURVES = 6  # more would hide each other
@@ -113,8 +114,7 @@ def learning_curve(records):
 
 def systems(records):
     """V_Rand against what it costs, of every system; a line of panels for each budget and device."""
-    budgets = [[g for g in groups if "v_rand" in g[0].scores] for groups in system_budgets(records)]
-    budgets = [groups for groups in budgets if len({g[0].name for g in groups}) > 1]
+    budgets = [groups for groups in system_budgets(records) if len({g[0].name for g in groups}) > 1]
     if not budgets:
         return None
     names = point_names([g for groups in budgets for g in groups])
@@ -135,7 +135,7 @@ def systems(records):
             axes.grid(alpha=0.3)
             axes.sharey(line[0])
         line[0].set_ylabel("V_Rand of held-out slices")
-        line[0].set_title(f"{training_budget(groups[0][0])}, {device(groups[0][0])}", loc="left", fontsize=9)
+        line[0].set_title(f"{budget_text(groups[0][0])}, {device(groups[0][0])}", loc="left", fontsize=9)
     figure.legend(handles.values(), handles, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
     return figure
 
@@ -152,7 +152,7 @@ def costs(groups):
     peak = "peak memory, GiB", "linear", lambda r: (r.provenance.get("peak_bytes") or 0) / 2**30 or None
     return (
         ("GFLOP a slice", "log", lambda r: r.measures.get("gflop_per_slice")),
-        peak if "seconds" in groups[0][0].conditions else training,
+        peak if budget_of(groups[0][0])[0] == "seconds" else training,
         ("inference a slice, seconds", "log", lambda r: r.measures.get("predict_seconds_per_slice")),
     )
 

@@ -27,13 +27,14 @@ from reproduce.rows import (
 from reproduce.tables import (
     ablation_groups,
     averaged,
+    budget_of,
+    budget_text,
     by_seed,
     device,
     learning_curve_groups,
     network_seconds,
     on_test_labels,
     system_name,
-    training_budget,
 )
 
 HELD, NOT_HELD, MEASURED, OPEN = "held", "did not hold", "measured", "not yet measured"
@@ -206,25 +207,19 @@ def beats_sliding_window(records, numbers):
     won = (means["v_rand"][0] > means["v_rand"][1]) + (means["warping_error"][0] < means["warping_error"][1])
     text = ", ".join(f"{TITLES[m]} {score_text(m, a)} against {score_text(m, b)}" for m, (a, b) in means.items())
     ours, rival = pairs[0]
-    text = f"{text} on slices {rival.conditions['slices']}, {training_budget(ours)} on {device(rival)}"
+    text = f"{text} on slices {rival.conditions['slices']}, {budget_text(ours)} on {device(rival)}"
     if len(pairs) == 1:
         return Status(MEASURED, f"{text}, one seed")
     return Status((NOT_HELD, MEASURED, HELD)[won], f"{text}, {len(pairs)} seeds")
 
 
 def same_protocol(ours, rival):
-    """Whether seed, slices, rotations and budget are the same: the seconds on one device, or the steps.
-
-    The sliding window's steps are small: those of equal arithmetic count as the same, as `systems` sets them.
-    """
+    """Whether seed, slices, rotations and budget are the same: the seconds on one device, or the steps."""
     a, b = ours.conditions, rival.conditions
-    if any(a.get(name) != b.get(name) for name in ("seeds", "slices", "rotations", "seconds")):
+    if any(a.get(name) != b.get(name) for name in ("seeds", "slices", "rotations")):
         return False
-    if "seconds" in a:
-        return device(ours) == device(rival)
-    from reproduce.systems.sliding_window import BATCH, PATCH_MACS, UNET_MACS
-
-    return b["steps"] in (a["steps"], round(a["steps"] * UNET_MACS / (BATCH * PATCH_MACS)))
+    same_place = "seconds" not in a or device(ours) == device(rival)
+    return budget_of(ours) == budget_of(rival) and same_place
 
 
 CLAIMS = (

@@ -1,8 +1,9 @@
 """Every system as a row of the same table: what came before the U-Net, and what came of it.
 
 Runs the cross-validation of Table 1 for each of `reproduce.systems`: same folds, same data, same
-metrics, same rotations. The budget of training is the same number of steps, or, with ``--seconds``, the
-same time on this machine. Each record holds the cost beside the score.
+metrics, same rotations. The budget of training is the same number of steps, of the sliding window as
+many small ones as make the same arithmetic, or, with ``--seconds``, the same time on this machine. Each
+record holds the cost beside the score.
 """
 
 import importlib
@@ -17,7 +18,7 @@ from reproduce.rows import latest, title
 from reproduce.systems import SYSTEMS, build_system
 from reproduce.systems.common import multiply_adds
 from reproduce.systems.sliding_window import SlidingWindow, measure_speed
-from reproduce.tables import system_groups
+from reproduce.tables import budget_of, system_groups
 from unet_paper import metrics, shapes
 from unet_paper.config import ExperimentConfig
 from unet_paper.data import read_images
@@ -25,7 +26,7 @@ from unet_paper.errors import InputError
 from unet_paper.predict import ROTATIONS
 
 SLICE = 512  # side of an ISBI slice, pixels
-PROTOCOL = ("folds", "seeds", "rotations", "seconds")  # equal in rows that are drawn side by side
+PROTOCOL = ("folds", "seeds", "rotations")  # equal, as is the budget, in rows that are drawn side by side
 
 
 def add_arguments(parser):
@@ -43,6 +44,8 @@ def run(arguments):
     """Run the command; returns the exit status."""
     data = experiment.load_data(arguments.data)
     chosen = experiment.parts(len(data.images), arguments.folds)
+    steps = arguments.steps or ExperimentConfig().training.steps
+    budget = {"budget_steps": steps} if arguments.seconds is None else {"seconds": arguments.seconds}
     systems = build(arguments.only or list(SYSTEMS), steps=arguments.steps, seconds=arguments.seconds)
     for seed in arguments.seeds or [arguments.seed]:
         for system in systems:
@@ -55,7 +58,7 @@ def run(arguments):
                 device=arguments.device,
                 out=arguments.out,
                 rotations=arguments.rotations,
-                conditions=None if arguments.seconds is None else {"seconds": arguments.seconds},
+                conditions=budget,
                 measures=lambda system=system: cost(system, device=arguments.device),
             )
     if path := montage(data, arguments.out):
@@ -68,9 +71,11 @@ def montage(data, out):
     rows = [r for group in system_groups(latest(records.read(out / "records.jsonl"))) for r in group]
     if not rows:
         return None
-    newest = [r.conditions for r in rows if r.experiment == "systems"][-1]
-    same = [r for r in rows if all(r.conditions.get(name) == newest.get(name) for name in PROTOCOL)]
-    slices = [s for part in experiment.parts(len(data.images)) if part.name in newest["folds"] for s in part.held_out]
+    newest = [r for r in rows if r.experiment == "systems"][-1]
+    same = [r for r in rows if budget_of(r) == budget_of(newest)]
+    same = [r for r in same if all(r.conditions[name] == newest.conditions[name] for name in PROTOCOL)]
+    folds = newest.conditions["folds"]
+    slices = [s for part in experiment.parts(len(data.images)) if part.name in folds for s in part.held_out]
     maps = {}
     for record in same:
         probability = read_images(out / record.prediction).array

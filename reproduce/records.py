@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 
 from unet_paper.errors import InputError
@@ -135,7 +136,8 @@ def now():
 
 def versions():
     """Versions of Python and the packages that numbers depend on."""
-    return {"python": platform.python_version()} | {name: metadata.version(name) for name in PACKAGES}
+    names = PACKAGES + (("monai",) if find_spec("monai") else ())
+    return {"python": platform.python_version()} | {name: metadata.version(name) for name in names}
 
 
 def commit_id():

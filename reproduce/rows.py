@@ -66,10 +66,13 @@ def key(record, without=()):
 def latest(records):
     """The last record of each key: a measurement that is repeated replaces the earlier one.
 
-    Measurements on different devices stand side by side. Of scored maps the path is the key, since a file
-    holds what was written last.
+    Measurements on different devices stand side by side. Of scored maps the path is the key within an
+    experiment, since a file holds what was written last.
     """
-    return list({r.prediction or (key(r), r.provenance.get("device")): r for r in records}.values())
+    newest = {}
+    for r in records:
+        newest[(r.experiment, r.prediction) if r.prediction else (key(r), r.provenance.get("device"))] = r
+    return list(newest.values())
 
 
 def of(records, experiment):

@@ -58,7 +58,10 @@ def run(arguments):
                 system, data, chosen, arguments.average, experiment_name=name, rotations=rotations, out=arguments.out
             )
         return 0
-    made = experiment.cross_validate(system, data, chosen, experiment=name, rotations=arguments.rotations, **how)
+    budget = {"budget_steps": config.training.steps} if name == "systems" else None
+    made = experiment.cross_validate(
+        system, data, chosen, experiment=name, rotations=arguments.rotations, conditions=budget, **how
+    )
     if name == "table1":
         slices = [z for part in chosen for z in part.held_out]
         print(f"figure: {montage(data, slices, made[0], arguments.out)}")

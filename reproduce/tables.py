@@ -19,6 +19,7 @@ from reproduce.rows import (
     paired_differences,
     score_text,
     settings,
+    spread,
     spread_text,
     table,
     title,
@@ -256,35 +257,58 @@ def system_name(record):
     return record.name.removesuffix(f"-{record.conditions.get('seconds', 0):g}s")
 
 
-def system_groups(records):
-    """Records of the comparison of systems, a list for each protocol; the U-Net's from Table 1 if need be."""
-    ours = [r for r in of(records, "systems") if r.scores]
-    if ours and not any(system_name(r) == "unet" for r in ours):
-        slices = {r.conditions.get("slices") for r in ours}
-        ours = [r for r in of(records, "table1") if r.name == "unet" and r.conditions.get("slices") in slices] + ours
-    return by_seed(ours)
-
-
-def system_budgets(records):
-    """The groups of `system_groups` in lists of equal budget and device; scores compare within one list."""
-    return grouped(system_groups(records), lambda group: (group[0].conditions.get("seconds"), device(group[0])))
-
-
-def training_budget(record):
-    """What bounded the training of a record, in words.
+def budget_of(record):
+    """What bounded a training: ("seconds", s), or ("steps", n) in steps of the U-Net.
 
     Examples
     --------
     >>> from reproduce.records import Record
-    >>> training_budget(Record("systems", "fcn-300s", {"seconds": 300.0}))
-    'trained for 5.00 min each'
-    >>> training_budget(Record("systems", "unet", {"steps": 3000}))
-    "trained for the work of 3,000 of the U-Net's steps"
+    >>> budget_of(Record("systems", "fcn-300s", {"seconds": 300.0, "steps": 170}))
+    ('seconds', 300.0)
+    >>> budget_of(Record("systems", "sliding-window", {"budget_steps": 3000, "steps": 29028}))
+    ('steps', 3000)
     """
     what = record.conditions
     if "seconds" in what:
-        return f"trained for {duration(what['seconds'])} each"
-    return f"trained for the work of {what['steps']:,} of the U-Net's steps" if "steps" in what else DASH
+        return "seconds", what["seconds"]
+    return "steps", what.get("budget_steps", what.get("steps"))
+
+
+def budget_text(record):
+    """The budget of a training in words.
+
+    Examples
+    --------
+    >>> from reproduce.records import Record
+    >>> budget_text(Record("systems", "fcn-300s", {"seconds": 300.0}))
+    'trained for 5.00 min each'
+    >>> budget_text(Record("table1", "unet", {"steps": 3000}))
+    'trained for 3,000 steps each (sliding window: small ones of the same arithmetic)'
+    """
+    unit, amount = budget_of(record)
+    if unit == "seconds":
+        return f"trained for {duration(amount)} each"
+    return f"trained for {amount or 0:,} steps each (sliding window: small ones of the same arithmetic)"
+
+
+def system_groups(records):
+    """Records of the comparison of systems, a list for each protocol, the best V_Rand first.
+
+    Where a protocol has no U-Net, that of Table 1 is taken.
+    """
+
+    def protocol(record):
+        return budget_of(record), record.conditions.get("slices"), record.conditions.get("rotations"), device(record)
+
+    ours = [r for r in of(records, "systems") if r.scores]
+    wanted = {protocol(r) for r in ours} - {protocol(r) for r in ours if system_name(r) == "unet"}
+    borrowed = [r for r in of(records, "table1") if r.name == "unet" and r.scores and protocol(r) in wanted]
+    return sorted(by_seed(borrowed + ours), key=lambda group: -spread(r.scores["v_rand"] for r in group).mean)
+
+
+def system_budgets(records):
+    """The groups of `system_groups` in lists of equal budget and device; scores compare within one list."""
+    return grouped(system_groups(records), lambda group: (budget_of(group[0]), device(group[0])))
 
 
 def systems(records, numbers):
@@ -306,10 +330,17 @@ def systems(records, numbers):
             rows.append([*row, parameters, work, *times, memory(first.provenance.get("peak_bytes"))])
             if "speed_ratio" in have:
                 said.append(dense_text(have))
-        ours = next((group[0] for group in groups if system_name(group[0]) == "unet"), groups[0][0])
-        budget = training_budget(ours)
+        budget = budget_text(groups[0][0])
         heading = f"{budget[0].upper()}{budget[1:]}, on {device(groups[0][0])}:"
         parts += [heading, table(head, rows), *dict.fromkeys(said)]
+    if parts:
+        parts.append(
+            "GFLOP and inference: one prediction of a 512 x 512 slice with the mirrored context that each system is "
+            "given here; the padded networks get 128 px a side, without which they would do 2.25 times less. The "
+            "U-Net's learning rate and warm-up were chosen on this data, for longer trainings (S13), the sliding "
+            "window's rate is a choice of this project, and the other systems keep the values of their authors, who "
+            "chose them for other data, batches and lengths of training."
+        )
     return "\n\n".join(parts)
 
 

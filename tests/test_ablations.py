@@ -142,6 +142,16 @@ def test_a_loss_that_is_not_finite_is_a_record_and_not_tried_again(data, tmp_pat
     assert len(read(tmp_path)) == 1
 
 
+def test_a_network_that_does_not_fit_is_left_out_and_not_recorded(data, tmp_path, monkeypatch, capsys):
+    def train(*args, **kwargs):
+        raise torch.OutOfMemoryError("tried to allocate 200 GiB")
+
+    monkeypatch.setattr(experiment, "train", train)
+    ablations.attempt(ablations.build("base", CONFIG), data, experiment.parts(5, [0]), **how(tmp_path))
+    assert "base, seed 0: left out: tried to allocate 200 GiB" in capsys.readouterr().out
+    assert not (tmp_path / "records.jsonl").exists()
+
+
 def test_conditions_and_measures_reach_the_record(data, tmp_path):
     system = ablations.build("base", CONFIG)
     ablations.attempt(

@@ -170,7 +170,8 @@ def test_the_budget_of_the_sliding_window_is_that_of_the_u_net():
     def steps(name):
         return build_system(name, ExperimentConfig()).recipe.steps
 
-    rival = made("systems", "sliding-window", 0.95, steps=steps("sliding-window"))
+    budget = {"steps": steps("sliding-window"), "budget_steps": steps("unet")}
+    rival = made("systems", "sliding-window", 0.95, **budget)
     assert state("sliding-window network", made(steps=steps("unet")), rival) == MEASURED
     timed = [
         made("systems", f"{name}-60s", v, seconds=60.0, steps=n + seed, seeds=[seed])

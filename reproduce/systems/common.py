@@ -3,7 +3,9 @@
 Every system that does not define its own augmentation sees the tiles of `unet_paper.sampler.TileSampler`.
 A network with zero padding is trained on tiles of which every pixel counts, as its authors do, but
 predicts with surroundings: its output is cropped by `MARGIN` pixels a side, so that the overlap-tile
-strategy works for it as for the U-Net.
+strategy works for it. For the Keras U-Net and mmsegmentation's the margin is all that a pixel can see, and
+tiles agree as the U-Net's do; the U2-Net and the modern one see further, the latter by instance
+normalisation the whole tile, so theirs agree only for slices of one tile.
 """
 
 from functools import partial

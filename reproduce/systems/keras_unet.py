@@ -2,12 +2,13 @@
 
 Channels 32 to 512, 3x3 convolutions with "same" padding and ReLU, 2x2 transposed convolutions without
 ReLU, no dropout and no normalisation; Glorot-uniform weights and zero biases, which are Keras's
-defaults; Dice loss with 1 added to numerator and denominator, Adam with a constant rate of 1e-5. The
-best-known source is the widely copied solution for the ultrasound nerve challenge
-(github.com/jocicmarko/ultrasound-nerve-segmentation). The Dice coefficient is that of membrane, the
-rarer class, as the nerve is there: with the cells, which fill four fifths of a slice, small trials
-settled on calling everything cell. Tiles and number of steps are those of the
-U-Net here; the tutorials have no weight map.
+defaults; Dice loss with 1 added to numerator and denominator, Adam with a constant rate of 1e-5. This is
+the widely copied solution for the ultrasound nerve challenge
+(github.com/jocicmarko/ultrasound-nerve-segmentation, its last version), not the Keras tutorial for the
+membranes of ISBI 2012 (github.com/zhixuhao/unet: 64 to 1024 channels, cross entropy, Adam 1e-4). The
+Dice coefficient is that of membrane, the rarer class, as the nerve is there: with the cells, which fill
+four fifths of a slice, small trials settled on calling everything cell. Tiles and number of steps are
+those of the U-Net here; the tutorials have no weight map.
 """
 
 from dataclasses import asdict

@@ -2,10 +2,13 @@
 
 nnU-Net (Isensee et al. 2021) configures a plain U-Net well; its choices for two-dimensional 512x512
 tiles are taken: channels 32, 64, 128, 256, 512, 512, 512, 512, strided convolutions, instance
-normalisation, leaky ReLU, no pre-trained weights; the sum of Dice loss and cross entropy at five
+normalisation, leaky ReLU, no pre-trained weights; the sum of Dice loss and cross entropy at six
 resolutions with weights 1, 1/2, 1/4, ... divided by their sum; SGD with Nesterov momentum 0.99, weight
-decay 3e-5, and learning rate 0.01 falling to zero with power 0.9. Tiles and number of steps are the
-U-Net's here, the batch is one tile; nnU-Net's own augmentation, cascade and ensemble are left out.
+decay 3e-5, gradients clipped to a norm of 12, and learning rate 0.01 falling to zero with power 0.9.
+
+Different from nnU-Net: tiles and number of steps are the U-Net's here and the batch is one tile; DynUNet
+enlarges coarse logits to the labels, where nnU-Net makes the labels coarser; Dice is the mean of both
+classes, where nnU-Net leaves out the background; its own augmentation, cascade and ensemble are left out.
 
 Needs MONAI (``pip install monai``), which is imported only when this system is used.
 """
@@ -21,8 +24,8 @@ from unet_paper.errors import InputError
 from unet_paper.train import Recipe
 
 CHANNELS = (32, 64, 128, 256, 512, 512, 512, 512)
-SUPERVISED = 5  # resolutions that enter the loss
-LEARNING_RATE, MOMENTUM, WEIGHT_DECAY = 0.01, 0.99, 3e-5
+SUPERVISED = 6  # resolutions that enter the loss
+LEARNING_RATE, MOMENTUM, WEIGHT_DECAY, CLIP = 0.01, 0.99, 3e-5, 12.0
 
 
 def build(config):
@@ -31,9 +34,7 @@ def build(config):
     recipe = Recipe(
         build=lambda: Padded(network(), 2 ** (len(CHANNELS) - 1)),
         loss=DeepDiceCrossEntropy(),
-        optimizer=partial(
-            torch.optim.SGD, lr=LEARNING_RATE, momentum=MOMENTUM, nesterov=True, weight_decay=WEIGHT_DECAY
-        ),
+        optimizer=partial(ClippedSGD, lr=LEARNING_RATE, momentum=MOMENTUM, nesterov=True, weight_decay=WEIGHT_DECAY),
         learning_rate=partial(polynomial, steps=how.steps, peak=LEARNING_RATE),
         sampler=plain_sampler(config),
         steps=how.steps,
@@ -46,6 +47,7 @@ def build(config):
                 "learning_rate": LEARNING_RATE,
                 "momentum": MOMENTUM,
                 "weight_decay": WEIGHT_DECAY,
+                "clip": CLIP,
                 "schedule": "poly 0.9",
             },
             "tile": TILE,
@@ -85,6 +87,16 @@ def network(channels=CHANNELS, supervised=SUPERVISED):
         deep_supervision=True,
         deep_supr_num=supervised - 1,
     )
+
+
+class ClippedSGD(torch.optim.SGD):
+    """SGD that first shortens the gradient of all parameters to a norm of 12."""
+
+    def step(self, closure=None):
+        """One step, after clipping."""
+        for group in self.param_groups:
+            torch.nn.utils.clip_grad_norm_(group["params"], CLIP)
+        return super().step(closure)
 
 
 class DeepDiceCrossEntropy:

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from reproduce.systems import (
+    SYSTEMS,
     build_system,
     common,
     fcn,
@@ -21,6 +22,7 @@ from reproduce.systems import (
 from unet_paper.config import AugmentationConfig, ExperimentConfig, TrainingConfig
 from unet_paper.overlap_tile import predict_overlap_tile
 from unet_paper.phantom import make_phantom
+from unet_paper.predict import read_weights, save_weights
 from unet_paper.train import train, warmup_cosine
 
 STILL = AugmentationConfig(sigma=0, rotation=0, gain=0, offset=0)
@@ -85,10 +87,22 @@ def test_sliding_window(phantom):
 
 @pytest.mark.filterwarnings("default")
 def test_modern(phantom):
-    pytest.importorskip("monai", reason="the optional library MONAI is not installed")
     build = lambda: common.Padded(modern.network(channels=(6, 8, 8, 8, 8, 8, 8, 8)), 128, margin=144)  # noqa: E731
     tiles = common.plain_sampler(CONFIG, size=256)  # the deepest of eight levels then has more than one pixel
     assert learn(phantom, "modern", build, 60, tiles, rate=1e-2) > 0.9
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_every_system_takes_a_step_as_recorded_and_its_weights_come_back(name, phantom, tmp_path):
+    recipe = replace(build_system(name, ExperimentConfig()).recipe, steps=1)
+    network, curve = train(recipe, *phantom, seed=0)
+    assert recipe.precision == "bfloat16"
+    assert np.isfinite(curve.loss).all()
+    save_weights(tmp_path / "net.safetensors", network, {"image_mean": 0.5, "image_std": 0.2})
+    back = recipe.build()
+    read_weights(tmp_path / "net.safetensors", back)
+    assert all(torch.equal(value, back.state_dict()[key]) for key, value in network.state_dict().items())
 
 
 def test_padded_variant(phantom):

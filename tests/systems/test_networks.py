@@ -1,5 +1,8 @@
 """Each system's network against its published numbers, its legal sizes, and its context in prediction."""
 
+import sys
+from itertools import pairwise
+
 import pytest
 import torch
 from torch import nn
@@ -36,10 +39,9 @@ def test_parameters(network, count):
         assert parameters(network()) == count
 
 
+@pytest.mark.filterwarnings("default")
 @pytest.mark.parametrize("name", sorted(SYSTEMS))
 def test_every_system_gives_two_class_maps_of_the_slice_in_its_prediction_tile(name):
-    if name == "modern":
-        pytest.importorskip("monai", reason="the optional library MONAI is not installed")
     system = build_system(name, ExperimentConfig())
     assert system.name == name
     with torch.device("meta"):
@@ -50,7 +52,8 @@ def test_every_system_gives_two_class_maps_of_the_slice_in_its_prediction_tile(n
         assert tile >= 512
 
 
-@pytest.mark.parametrize("name", sorted(set(SYSTEMS) - {"modern"}))
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("name", sorted(SYSTEMS))
 def test_settings_are_json_and_tell_systems_and_schedules_apart(name):
     import json
     from dataclasses import replace
@@ -156,28 +159,90 @@ def test_u2net_has_the_blocks_of_the_paper():
     torch.testing.assert_close(u2net.deep_cross_entropy(logits, labels, None), one_by_one)
 
 
-def test_modern_without_its_library_says_how_to_get_it():
-    try:
-        import monai  # noqa: F401
-    except ImportError:
-        with pytest.raises(InputError, match="pip install monai"):
-            modern.build(ExperimentConfig())
-    else:
-        pytest.skip("MONAI is installed")
+def test_u2net_predicts_its_fused_map_and_is_residual():
+    network = u2net.U2Net(width=1 / 16)
+    pooling = [*network.encoder[:4], *network.decoder[:4]]
+    assert all(block.bottom[0].dilation == (2, 2) for block in pooling)
+    for norm in (m for m in network.modules() if isinstance(m, nn.BatchNorm2d)):
+        norm.eval()  # so that training and evaluation differ in the outputs alone
+    image = torch.randn(1, 1, 64, 64)
+    every = network(image)
+    network.training = False
+    torch.testing.assert_close(network(image), every[:, :1])
+    block = u2net.ResidualU(0, 4, 2, 4).eval()
+    nn.init.zeros_(block.up[0][0].weight)
+    nn.init.zeros_(block.up[0][0].bias)
+    x = torch.randn(1, 4, 16, 16)
+    torch.testing.assert_close(block(x), block.entry(x))
+
+
+def test_modern_without_its_library_says_how_to_get_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "monai.losses", None)
+    with pytest.raises(InputError, match="pip install monai"):
+        modern.build(ExperimentConfig())
 
 
 @pytest.mark.filterwarnings("default")
-def test_modern_supervises_five_resolutions():
-    pytest.importorskip("monai", reason="the optional library MONAI is not installed")
+def test_modern_supervises_six_resolutions_the_finest_most():
     with torch.device("meta"):
-        assert parameters(modern.network()) == 46_311_402
+        assert parameters(modern.network()) == 46_312_428
     network = common.Padded(modern.network(channels=(2,) * 8), 128)
     outputs = network(torch.randn(1, 1, 128, 256))
-    assert outputs.shape == (1, 5, 2, 128, 256)
+    assert outputs.shape == (1, 6, 2, 128, 256)
     labels = torch.randint(2, (1, 128, 256))
     loss = modern.DeepDiceCrossEntropy()
-    perfect = torch.stack([1 - labels, labels], 1)[:, None].expand(1, 5, 2, 128, 256) * 100.0
+    perfect = torch.stack([1 - labels, labels], 1)[:, None].expand(1, 6, 2, 128, 256) * 100.0
     assert loss(perfect, labels, None) < 1e-3 < loss(outputs, labels, None)
+    wrong = []
+    for resolution in range(6):
+        flawed = perfect.clone()
+        flawed[:, resolution] *= -1
+        wrong.append(float(loss(flawed, labels, None)))
+    assert [a / b for a, b in pairwise(wrong)] == pytest.approx([2] * 5, rel=1e-3)
+
+
+def test_modern_clips_the_gradient_as_a_whole():
+    network = nn.Linear(3, 4)
+    for parameter in network.parameters():
+        parameter.grad = torch.full_like(parameter, 100.0)
+    before = [p.detach().clone() for p in network.parameters()]
+    modern.ClippedSGD(network.parameters(), lr=1.0).step()
+    moved = [a - b.detach() for a, b in zip(before, network.parameters())]
+    assert sum(float((m**2).sum()) for m in moved) ** 0.5 == pytest.approx(12, rel=1e-4)
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize(
+    ("name", "kind", "settings", "rates"),
+    [
+        ("unet", "SGD", {"momentum": 0.99, "nesterov": False, "weight_decay": 0.0}, (2e-6, 2e-3)),
+        ("fcn", "SGD", {"momentum": 0.99, "nesterov": False, "weight_decay": 0.0}, (2e-6, 2e-3)),
+        ("sliding-window", "SGD", {"momentum": 0, "weight_decay": 0}, (0.02, 0.02)),
+        ("keras-unet", "Adam", {"eps": 1e-7, "weight_decay": 0}, (1e-5, 1e-5)),
+        ("mmsegmentation", "SGD", {"momentum": 0.9, "nesterov": False, "weight_decay": 5e-4}, (0.01, 0.01)),
+        ("u2net", "Adam", {"betas": (0.9, 0.999), "weight_decay": 0}, (1e-3, 1e-3)),
+        ("modern", "ClippedSGD", {"momentum": 0.99, "nesterov": True, "weight_decay": 3e-5}, (0.01, 0.01)),
+    ],
+)
+def test_optimisers_are_those_of_the_docstrings(name, kind, settings, rates):
+    recipe = build_system(name, ExperimentConfig()).recipe
+    optimizer = recipe.optimizer([torch.zeros(1, requires_grad=True)])
+    assert type(optimizer).__name__ == kind
+    assert {key: optimizer.defaults[key] for key in settings} == settings
+    every = [recipe.learning_rate(step) for step in range(recipe.steps)]
+    assert (every[0], max(every)) == pytest.approx(rates)
+    last = {"keras-unet": 1e-5, "u2net": 1e-3, "mmsegmentation": 1e-4}.get(name, 0.0)
+    assert every[-1] == pytest.approx(last, rel=0.1, abs=1e-5)
+
+
+def test_initial_weights_are_those_of_the_sources():
+    layer = keras_unet.KerasUNet().expansive[0][0]  # 64 -> 32 channels: uniform within sqrt(6 / (9 * 96))
+    bound = (6 / (9 * 96)) ** 0.5
+    assert 0.98 * bound < float(layer.weight.detach().abs().max()) <= bound
+    network = mmsegmentation.UNetS5D16(base_channels=16)
+    convolution = network.contracting[4][0]  # He-normal by fan-out
+    assert float(convolution[0].weight.detach().std()) == pytest.approx((2 / (9 * 256)) ** 0.5, rel=0.02)
+    assert float(mmsegmentation.UNetS5D16().head[2].weight.detach().std()) == pytest.approx(0.01, rel=0.2)
 
 
 def test_the_paper_networks_work_is_counted():
