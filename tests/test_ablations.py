@@ -219,8 +219,10 @@ def test_systems_of_one_protocol_are_drawn_side_by_side(data, tmp_path, monkeypa
             ablations.attempt(build_system(name, CONFIG), data, experiment.parts(5, folds), **how(tmp_path, "systems"))
     compare_systems.montage(data, tmp_path)
     assert drawn["names"] == ["slice 0"]
-    assert [title.split(" ")[0] for title in drawn["maps"]] == ["U-Net", "U-Net"]
-    for (probability, scores), record in zip(drawn["maps"].values(), read(tmp_path)[1:]):
+    unet, fcn = read(tmp_path)[1:]
+    assert set(drawn["maps"]) == {unet.conditions["title"], fcn.conditions["title"]}
+    for record in (unet, fcn):
+        probability, scores = drawn["maps"][record.conditions["title"]]
         assert scores.v_rand.value == record.scores["v_rand"]
         assert probability.shape == scores.warping_error.merges.shape
 
