@@ -13,13 +13,14 @@ from reproduce.drawing import COLOURS, new_figure, plain, save_figure
 from reproduce.rows import duration, paired_differences, spread, title
 from reproduce.tables import (
     ablation_groups,
+    averaged,
     benchmark_groups,
     budget_of,
     budget_text,
     device,
     learning_curve_groups,
     network_seconds,
-    system_budgets,
+    system_tables,
 )
 
 MOST_CURVES = 6  # more would hide each other
@@ -113,19 +114,18 @@ def learning_curve(records):
 
 
 def systems(records):
-    """V_Rand against what it costs, of every system; a line of panels for each budget and device."""
-    budgets = [groups for groups in system_budgets(records) if len({g[0].name for g in groups}) > 1]
-    if not budgets:
+    """V_Rand against what it costs, of every system; a line of panels for each protocol."""
+    lists = [groups for groups in system_tables(records) if len({g[0].name for g in groups}) > 1]
+    if not lists:
         return None
-    names = point_names([g for groups in budgets for g in groups])
-    colours = {name: number for number, name in enumerate(dict.fromkeys(names.values()))}
-    figure = new_figure(11, 0.8 + 3.8 * len(budgets))
+    number = {name: n for n, name in enumerate(dict.fromkeys(point_name(g) for groups in lists for g in groups))}
+    figure = new_figure(11, 0.8 + 3.8 * len(lists))
     handles = {}
-    for line, groups in zip(figure.subplots(len(budgets), 3, squeeze=False), budgets):
+    for line, groups in zip(figure.subplots(len(lists), 3, squeeze=False), lists):
         for axes, (label, scale, measure) in zip(line, costs(groups)):
             for g in groups:
-                x, how, name = measure(g[0]), spread(r.scores["v_rand"] for r in g), names[id(g)]
-                marker, colour = divmod(colours[name], len(COLOURS))
+                x, how, name = measure(g[0]), spread(r.scores["v_rand"] for r in g), point_name(g)
+                marker, colour = divmod(number[name], len(COLOURS))
                 style = {"fmt": "os^Dv"[marker % 5], "color": COLOURS[colour]}
                 if x is not None:
                     handles[name] = axes.errorbar(x, how.mean, yerr=how.deviation, ms=8, capsize=3, **style)
@@ -134,16 +134,17 @@ def systems(records):
                 plain_log_ticks(axes.xaxis)
             axes.grid(alpha=0.3)
             axes.sharey(line[0])
-        line[0].set_ylabel("V_Rand of held-out slices")
-        line[0].set_title(f"{budget_text(groups[0][0])}, {device(groups[0][0])}", loc="left", fontsize=9)
+        what = groups[0][0].conditions
+        line[0].set_ylabel(f"V_Rand of held-out slices {what.get('slices')}")
+        words = f"{budget_text(groups[0][0])}, {device(groups[0][0])}; rotations {what.get('rotations')}"
+        line[0].set_title(words, loc="left", fontsize=9)
     figure.legend(handles.values(), handles, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
     return figure
 
 
-def point_names(groups):
-    """What the legend calls each of `groups`, by its identity: the system, with its rotations where these differ."""
-    several = len({g[0].conditions.get("rotations") for g in groups}) > 1
-    return {id(g): title(g[0]) + (f", {g[0].conditions.get('rotations')}" if several else "") for g in groups}
+def point_name(group):
+    """What the legend calls a system."""
+    return title(group[0]) + (", maps averaged" if averaged(group[0]) else "")
 
 
 def costs(groups):
@@ -153,7 +154,7 @@ def costs(groups):
     return (
         ("GFLOP a slice", "log", lambda r: r.measures.get("gflop_per_slice")),
         peak if budget_of(groups[0][0])[0] == "seconds" else training,
-        ("inference a slice, seconds", "log", lambda r: r.measures.get("predict_seconds_per_slice")),
+        ("inference a slice with its rotations, seconds", "log", lambda r: r.measures.get("predict_seconds_per_slice")),
     )
 
 

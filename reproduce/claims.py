@@ -200,6 +200,7 @@ def beats_sliding_window(records, numbers):
     for rivals in by_seed([r for r in runs if system_name(r) == "sliding-window"]):
         pairs = [(a, b) for b in rivals for a in ours if same_protocol(a, b)]
         compared.append(list({tuple(b.conditions["seeds"]): (a, b) for a, b in pairs}.values()))
+    compared.reverse()  # of equals the newest
     pairs = max(compared, key=lambda pairs: (n_slices(pairs[0][1]), len(pairs)) if pairs else (0, 0), default=[])
     if not pairs:
         return Status(OPEN, DASH)
@@ -207,7 +208,8 @@ def beats_sliding_window(records, numbers):
     won = (means["v_rand"][0] > means["v_rand"][1]) + (means["warping_error"][0] < means["warping_error"][1])
     text = ", ".join(f"{TITLES[m]} {score_text(m, a)} against {score_text(m, b)}" for m, (a, b) in means.items())
     ours, rival = pairs[0]
-    text = f"{text} on slices {rival.conditions['slices']}, {budget_text(ours)} on {device(rival)}"
+    devices = " and ".join(dict.fromkeys(map(device, (ours, rival))))
+    text = f"{text} on slices {rival.conditions['slices']}, {budget_text(ours)} on {devices}"
     if len(pairs) == 1:
         return Status(MEASURED, f"{text}, one seed")
     return Status((NOT_HELD, MEASURED, HELD)[won], f"{text}, {len(pairs)} seeds")

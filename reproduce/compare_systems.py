@@ -18,7 +18,7 @@ from reproduce.rows import latest, title
 from reproduce.systems import SYSTEMS, build_system
 from reproduce.systems.common import multiply_adds
 from reproduce.systems.sliding_window import SlidingWindow, measure_speed
-from reproduce.tables import budget_of, system_groups
+from reproduce.tables import budget_text, device, protocol, system_tables
 from unet_paper import metrics, shapes
 from unet_paper.config import ExperimentConfig
 from unet_paper.data import read_images
@@ -26,7 +26,6 @@ from unet_paper.errors import InputError
 from unet_paper.predict import ROTATIONS
 
 SLICE = 512  # side of an ISBI slice, pixels
-PROTOCOL = ("folds", "seeds", "rotations")  # equal, as is the budget, in rows that are drawn side by side
 
 
 def add_arguments(parser):
@@ -68,20 +67,28 @@ def run(arguments):
 
 def montage(data, out):
     """Draw the middle held-out slice as each system of the newest protocol sees it; the figure's path, or None."""
-    rows = [r for group in system_groups(latest(records.read(out / "records.jsonl"))) for r in group]
-    if not rows:
+    every = records.read(out / "records.jsonl")
+    scored = [r for r in every if r.experiment == "systems" and r.scores]
+    if not scored:
         return None
-    newest = [r for r in rows if r.experiment == "systems"][-1]
-    same = [r for r in rows if budget_of(r) == budget_of(newest)]
-    same = [r for r in same if all(r.conditions[name] == newest.conditions[name] for name in PROTOCOL)]
-    folds = newest.conditions["folds"]
-    slices = [s for part in experiment.parts(len(data.images)) if part.name in folds for s in part.held_out]
+    newest = scored[-1]
+    (groups,) = [groups for groups in system_tables(latest(every)) if protocol(groups[0][0]) == protocol(newest)]
+    what = newest.conditions
+    slices = [s for part in experiment.parts(len(data.images)) if part.name in what["folds"] for s in part.held_out]
     maps = {}
-    for record in same:
-        probability = read_images(out / record.prediction).array
-        maps[title(record)] = probability, metrics.score(data.labels[slices], probability)
-    path = out / "figures" / "systems_montage.png"
-    return draw_systems(data.images[slices], data.labels[slices], maps, path, names=[f"slice {z}" for z in slices])
+    for record in (r for group in groups for r in group):
+        path = out / record.prediction
+        if record.conditions["seeds"] == what["seeds"] and path.exists():
+            probability = read_images(path).array
+            maps[title(record)] = probability, metrics.score(data.labels[slices], probability)
+    return draw_systems(
+        data.images[slices],
+        data.labels[slices],
+        maps,
+        out / "figures" / "systems_montage.png",
+        names=[f"slice {z}" for z in slices],
+        words=f"{budget_text(newest)} on {device(newest)}, rotations {what['rotations']}",
+    )
 
 
 def build(names, *, steps=None, seconds=None):

@@ -60,7 +60,7 @@ def draw_montage(images, labels, probability, scores, path, *, titles=None):
     return save_figure(figure, path, colours=256, dpi=100)
 
 
-def draw_systems(images, labels, maps, path, *, names):
+def draw_systems(images, labels, maps, path, *, names, words):
     """Draw the middle slice as several systems see it, probability above errors; returns the figure's path.
 
     Parameters
@@ -75,26 +75,28 @@ def draw_systems(images, labels, maps, path, *, names):
         The PNG to write.
     names : list of str
         What the slices are called.
+    words : str
+        How the systems were trained, for the heading.
     """
     z, columns = len(images) // 2, 4
     panels = [((images[z], names[z]), (labels[z] > 0, "label"), "")]
     for title, (probability, scores) in maps.items():
         warping = scores.warping_error
         errors = error_overlay(labels[z] > 0, warping.merges[z], warping.splits[z])
-        words = f"errors at {warping.threshold:.1f}; V_Rand {scores.v_rand.value:.3f} of {len(images)} slices"
-        panels.append(((probability[z], title), (errors, ""), words))
+        said = f"errors at {warping.threshold:.1f}; V_Rand {scores.v_rand.value:.3f} of {len(images)} slices"
+        panels.append(((probability[z], title), (errors, ""), said))
     lines = -(-len(panels) // columns)
     figure = new_figure(13.5, 6.9 * lines + 0.4)
     axes = figure.subplots(2 * lines, columns, squeeze=False)
-    for number, (above, below, words) in enumerate(panels):
+    for number, (above, below, said) in enumerate(panels):
         line, column = divmod(number, columns)
         for row, (panel, title) in ((2 * line, above), (2 * line + 1, below)):
             show(axes[row, column], panel, title, vmin=0, vmax=1)
-        axes[2 * line + 1, column].set_xlabel(words, fontsize=9)
+        axes[2 * line + 1, column].set_xlabel(said, fontsize=9)
     for empty in (one for one in axes.ravel() if not one.has_data()):
         empty.set_axis_off()
     figure.suptitle(
-        "probability of cell and, below, its errors: merges orange, splits blue, true membrane gray",
+        f"{words}\nprobability of cell and, below, its errors: merges orange, splits blue, true membrane gray",
         fontsize=10,
     )
     return save_figure(figure, path, colours=256, dpi=70)

@@ -67,12 +67,14 @@ def latest(records):
     """The last record of each key: a measurement that is repeated replaces the earlier one.
 
     Measurements on different devices stand side by side. Of scored maps the path is the key within an
-    experiment, since a file holds what was written last.
+    experiment; where another experiment wrote other scores for the path later, the map is another one, and
+    the record is left out.
     """
-    newest = {}
+    newest, stored = {}, {}
     for r in records:
         newest[(r.experiment, r.prediction) if r.prediction else (key(r), r.provenance.get("device"))] = r
-    return list(newest.values())
+        stored[r.prediction] = r.scores
+    return [r for r in newest.values() if not r.prediction or r.scores == stored[r.prediction]]
 
 
 def of(records, experiment):

@@ -45,10 +45,12 @@ def run(arguments):
     how = {"seed": arguments.seed, "device": arguments.device, "out": arguments.out}
     if arguments.test and not (folder / "test-labels.tif").exists():
         raise InputError(f"{folder} has no test-labels.tif, which --test scores against")
+    budget = None if arguments.system == "unet" else {"budget_steps": config.training.steps}
     if arguments.final or arguments.test:
         final(system, data, rotations=arguments.rotations, **how)
         if arguments.test:
-            score_test(system, data, folder / "test-labels.tif", rotations=arguments.rotations, **how)
+            labels = folder / "test-labels.tif"
+            score_test(system, data, labels, rotations=arguments.rotations, conditions=budget, **how)
         return 0
     chosen = experiment.parts(len(data.images), arguments.folds)
     name = "table1" if arguments.system == "unet" else "systems"
@@ -58,7 +60,6 @@ def run(arguments):
                 system, data, chosen, arguments.average, experiment_name=name, rotations=rotations, out=arguments.out
             )
         return 0
-    budget = {"budget_steps": config.training.steps} if name == "systems" else None
     made = experiment.cross_validate(
         system, data, chosen, experiment=name, rotations=arguments.rotations, conditions=budget, **how
     )
@@ -74,7 +75,8 @@ def average(system, data, chosen, seeds, *, experiment_name, rotations, out):
     every = [
         record
         for record in records.read(Path(out) / "records.jsonl")
-        if (record.experiment, record.name) == (experiment_name, system.name)
+        if record.scores
+        and (record.experiment, record.name) == (experiment_name, system.name)
         and record.conditions["slices"] == experiment.slice_range(slices)
         and record.conditions["rotations"] == rotations
         and record.provenance["config"]["recipe"] == json.loads(json.dumps(system.recipe.identity))
@@ -146,7 +148,7 @@ def final(system, data, *, rotations, seed, device, out):
         print(f"test maps: {path}")
 
 
-def score_test(system, data, labels_path, *, rotations, seed, device, out):
+def score_test(system, data, labels_path, *, rotations, seed, device, out, conditions=None):
     """Score the stored test maps against labels that no training and no choice has seen."""
     labels = read_labels(labels_path).array
     part = experiment.Part(experiment.ALL, tuple(range(len(data.images))), ())
@@ -164,6 +166,7 @@ def score_test(system, data, labels_path, *, rotations, seed, device, out):
                 "seeds": [seed],
                 "rotations": rotation,
                 "steps": account["steps"],
+                **(conditions or {}),
             },
             scores=experiment.score_stored(path, labels),
             measures={"train_seconds": account["seconds"], "parameters_count": account["parameters"]},

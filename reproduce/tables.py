@@ -291,55 +291,59 @@ def budget_text(record):
     return f"trained for {amount or 0:,} steps each (sliding window: small ones of the same arithmetic)"
 
 
-def system_groups(records):
-    """Records of the comparison of systems, a list for each protocol, the best V_Rand first.
+def protocol(record):
+    """What is equal in all rows of one table of systems: budget, slices, rotations, device."""
+    return budget_of(record), record.conditions.get("slices"), record.conditions.get("rotations"), device(record)
 
-    Where a protocol has no U-Net, that of Table 1 is taken.
+
+def system_tables(records):
+    """Groups of records of the comparison of systems that differ in the seed alone, the best V_Rand first.
+
+    They come in a list for each `protocol`. Where one has no U-Net, that of Table 1 is taken.
     """
-
-    def protocol(record):
-        return budget_of(record), record.conditions.get("slices"), record.conditions.get("rotations"), device(record)
-
     ours = [r for r in of(records, "systems") if r.scores]
     wanted = {protocol(r) for r in ours} - {protocol(r) for r in ours if system_name(r) == "unet"}
-    borrowed = [r for r in of(records, "table1") if r.name == "unet" and r.scores and protocol(r) in wanted]
-    return sorted(by_seed(borrowed + ours), key=lambda group: -spread(r.scores["v_rand"] for r in group).mean)
-
-
-def system_budgets(records):
-    """The groups of `system_groups` in lists of equal budget and device; scores compare within one list."""
-    return grouped(system_groups(records), lambda group: (budget_of(group[0]), device(group[0])))
+    borrowed = [r for r in of(records, "table1") if r.name == "unet" and not averaged(r) and protocol(r) in wanted]
+    best_first = sorted(by_seed(borrowed + ours), key=lambda group: -spread(r.scores["v_rand"] for r in group).mean)
+    return grouped(best_first, lambda group: protocol(group[0]))
 
 
 def systems(records, numbers):
-    """Every system under the same protocol, score beside cost; a table for each budget and device."""
-    head = ["system", "training slices / held-out slices", "steps", "rotations", "seeds", *SCORE_HEADS, "parameters"]
-    head += ["GFLOP a slice", "training of a network", "inference a slice", "peak memory"]
+    """Every system, score beside cost; a table for each protocol."""
+    head = ["system", "steps", "seeds", *SCORE_HEADS, "parameters", "GFLOP a slice", "training of a network"]
+    head += ["inference a slice", "peak memory"]
     parts = []
-    for groups in system_budgets(records):
+    for groups in system_tables(records):
         rows, said = [], []
         for group in groups:
             first = group[0]
             what, have = first.conditions, first.measures
-            slices = f"{what.get('train_slices', DASH)} / {what.get('slices', DASH)}"
             parameters = measure_text("parameters_count", have.get("parameters_count"))
             work = measure_text("gflop", have.get("gflop_per_slice"))
             times = duration(network_seconds(first)), duration(have.get("predict_seconds_per_slice"))
             steps = f"{what['steps']:,}" if "steps" in what else DASH
-            row = [title(first), slices, steps, what.get("rotations", DASH), len(group), *mean_cells(group)]
-            rows.append([*row, parameters, work, *times, memory(first.provenance.get("peak_bytes"))])
+            seeds = seeds_text(first) if averaged(first) else len(group)
+            row = [title(first), steps, seeds, *mean_cells(group), parameters, work, *times]
+            rows.append([*row, memory(first.provenance.get("peak_bytes"))])
             if "speed_ratio" in have:
                 said.append(dense_text(have))
-        budget = budget_text(groups[0][0])
-        heading = f"{budget[0].upper()}{budget[1:]}, on {device(groups[0][0])}:"
+        first = groups[0][0]
+        failed = [r for r in of(records, "systems") if "outcome" in r.conditions and protocol(r) == protocol(first)]
+        said += [f"{title(r)}, seed {seeds_text(r)}: {r.conditions['outcome']}." for r in failed]
+        heading = (
+            f"{budget_text(first).capitalize()}, on {first.conditions.get('train_slices', DASH)} slices, "
+            f"{device(first)}; scored on held-out slices {first.conditions.get('slices', DASH)}, rotations "
+            f"{first.conditions.get('rotations', DASH)}:"
+        )
         parts += [heading, table(head, rows), *dict.fromkeys(said)]
     if parts:
         parts.append(
-            "GFLOP and inference: one prediction of a 512 x 512 slice with the mirrored context that each system is "
-            "given here; the padded networks get 128 px a side, without which they would do 2.25 times less. The "
-            "U-Net's learning rate and warm-up were chosen on this data, for longer trainings (S13), the sliding "
-            "window's rate is a choice of this project, and the other systems keep the values of their authors, who "
-            "chose them for other data, batches and lengths of training."
+            "GFLOP: one prediction of a 512 x 512 slice with the mirrored context that each system is given here; the "
+            "padded networks get 128 px a side, without which they would do 2.25 times less. Inference: all "
+            "predictions that the rotations ask for. Peak memory: as in the cost table above. The U-Net's learning "
+            "rate and warm-up, which the added skips share, were chosen on this data, for trainings of thousands of "
+            "steps (S13); the sliding window's rate is a choice of this project; the other systems keep the values "
+            "of their authors, who chose them for other data, batches and lengths of training."
         )
     return "\n\n".join(parts)
 

@@ -120,7 +120,7 @@ def test_systems_are_drawn_side_by_side(tmp_path, systems):
     labels = (labels > 0).astype(np.uint8)
     probability = labels.astype(np.float32)
     maps = {f"system {n}": (probability, metrics.score(labels, probability)) for n in range(systems)}
-    path = draw_systems(images / 255, labels, maps, tmp_path / "systems.png", names=["slice 24", "slice 25"])
+    path = draw_systems(images / 255, labels, maps, tmp_path / "systems.png", names=["slice 24", "slice 25"], words="")
     with Image.open(path) as drawn:
         width, height = drawn.size
     assert (height > width) == (systems > 3)  # a second line of panels

@@ -114,9 +114,20 @@ def test_a_row_whose_map_was_overwritten_is_gone():
     assert rows.latest([other, newer]) == [other, newer]
 
 
-def test_a_map_that_two_experiments_score_is_a_row_of_both():
+def test_a_map_that_two_experiments_score_is_a_row_of_both_unless_it_was_overwritten():
     ours, theirs = (dataclasses.replace(made(name), prediction="map.tif") for name in ("table1", "systems"))
     assert rows.latest([ours, theirs]) == [ours, theirs]
+    another = dataclasses.replace(theirs, scores=theirs.scores | {"v_rand": 0.5})
+    assert rows.latest([ours, another]) == [another]
+
+
+def test_a_system_that_diverged_and_averaged_maps_are_called_so():
+    failed = made("systems", "fcn", None, outcome="the loss is not finite at step 3")
+    averaged = made("systems", "unet", seeds=[0, 1])
+    text = tables.systems([made("systems"), averaged, failed], [])
+    assert "fcn, seed 0: the loss is not finite at step 3." in text
+    assert "| unet | 3,000 | 1 |" in text
+    assert "| unet | 3,000 | 0, 1 (maps averaged) |" in text
 
 
 def test_the_synthetic_table_explains_a_warping_error_of_nothing():
@@ -170,7 +181,8 @@ def test_runs_that_diverged_are_told():
 def test_the_systems_table_borrows_the_u_net_of_table_1():
     text = tables.systems([made("systems", "fcn", measures={"gflop_per_slice": 400.0}), made()], [])
     said, _, head, _, *lines = text.splitlines()
-    assert said == "Trained for 3,000 steps each (sliding window: small ones of the same arithmetic), on Some GPU:"
+    budget = "Trained for 3,000 steps each (sliding window: small ones of the same arithmetic), on 24 slices"
+    assert said == f"{budget}, Some GPU; scored on held-out slices 24-29, rotations eight:"
     assert head.startswith("| system |")
     assert [line.split(" | ")[0] for line in lines[:-2]] == ["| unet", "| fcn"]
     assert "chosen on this data" in lines[-1]
@@ -194,9 +206,9 @@ def test_systems_of_another_budget_or_device_have_a_table_of_their_own():
     text = tables.systems(records, [])
     assert text.count("| system |") == 2
     second, first = text.split("Trained for 12.0 min")
-    assert first.startswith(" each, on Some CPU, 2 cores:")
-    assert "| unet | 24 / 24-29 |" in second
-    assert "| unet | 24 / 24-29 |" in first
+    assert first.startswith(" each, on 24 slices, Some CPU, 2 cores; scored on held-out slices 24-29, rotations eight")
+    assert "| unet | 3,000 | 1 |" in second
+    assert "| unet | 3,000 | 1 |" in first
     assert "500 times faster, the arithmetic says 475." in second
     assert "times faster" not in first
     assert len(charts.systems(records).axes) == 6

@@ -48,6 +48,7 @@ def build(config):
                 "momentum": MOMENTUM,
                 "weight_decay": WEIGHT_DECAY,
                 "clip": CLIP,
+                "supervised": SUPERVISED,
                 "schedule": "poly 0.9",
             },
             "tile": TILE,
