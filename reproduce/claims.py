@@ -284,7 +284,10 @@ def claims_table(records, numbers):
     for claim in CLAIMS:
         state, evidence = claim.status(records, by_id)
         rows.append([claim.text, claim.place, f"`python -m reproduce {claim.command}`", f"**{state}**", evidence])
-    return table(["the paper claims", "place", "check", "did it hold", "evidence"], rows)
+    return table(["the paper claims", "place", "check", "did it hold", "evidence"], rows) + (
+        "\n\n*Measured*: there is a number, but it does not decide the claim, because it is of other slices, of "
+        "another device or of too few runs."
+    )
 
 
 def add_arguments(parser):

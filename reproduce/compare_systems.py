@@ -2,8 +2,8 @@
 
 Runs the cross-validation of Table 1 for each of `reproduce.systems`: same folds, same data, same
 metrics, same rotations. The budget of training is the same number of steps, of the sliding window as
-many small ones as make the same arithmetic, or, with ``--seconds``, the same time on this machine. Each
-record holds the cost beside the score.
+many small ones as make the same arithmetic, or, with ``--seconds``, the same time on this machine, to
+which the schedules of the learning rate are compressed. Each record holds the cost beside the score.
 """
 
 import importlib

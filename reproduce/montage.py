@@ -83,7 +83,7 @@ def draw_systems(images, labels, maps, path, *, names, words):
     for title, (probability, scores) in maps.items():
         warping = scores.warping_error
         errors = error_overlay(labels[z] > 0, warping.merges[z], warping.splits[z])
-        said = f"errors at {warping.threshold:.1f}; V_Rand {scores.v_rand.value:.3f} of {len(images)} slices"
+        said = f"warping errors at {warping.threshold:.1f}; V_Rand of {len(images)} slices {scores.v_rand.value:.3f}"
         panels.append(((probability[z], title), (errors, ""), said))
     lines = -(-len(panels) // columns)
     figure = new_figure(13.5, 6.9 * lines + 0.4)
@@ -96,7 +96,7 @@ def draw_systems(images, labels, maps, path, *, names, words):
     for empty in (one for one in axes.ravel() if not one.has_data()):
         empty.set_axis_off()
     figure.suptitle(
-        f"{words}\nprobability of cell and, below, its errors: merges orange, splits blue, true membrane gray",
+        f"{words}\nprobability of cell and, below, its warping errors: merges orange, splits blue, true membrane gray",
         fontsize=10,
     )
     return save_figure(figure, path, colours=256, dpi=70)

@@ -34,7 +34,9 @@ NOT_THE_PAPERS_SCORE = (
     "slices 0-23, held out by the other folds, so no fold is wholly untouched by choices (S13). A cross-validated "
     "score on the training stack "
     "is not the hidden-test score of the paper; the two stand side by side for orientation and do not decide who is "
-    "better. Published warping, Rand and pixel errors are those of Table 1; V_Rand and V_Info those of the later "
+    "better. Rotations: one prediction (none), the mean over the eight symmetries of the square (eight), or over seven "
+    "rotations by multiples of 360/7 degrees (seven). Published warping, Rand and pixel errors are those of Table 1; "
+    "V_Rand and V_Info those of the later "
     "leaderboard, foreground-restricted and after border thinning, or of public re-implementations."
 )
 SCORE_HEADS = [TITLES[metric] for metric in SCORES]
@@ -342,8 +344,11 @@ def systems(records, numbers):
             "padded networks get 128 px a side, without which they would do 2.25 times less. Inference: all "
             "predictions that the rotations ask for. Peak memory: as in the cost table above. The U-Net's learning "
             "rate and warm-up, which the added skips share, were chosen on this data, for trainings of thousands of "
-            "steps (S13); the sliding window's rate is a choice of this project; the other systems keep the values "
-            "of their authors, who chose them for other data, batches and lengths of training."
+            "steps (S13); the sliding window's rate, and the class of the Keras U-Net's Dice loss, are choices of this "
+            "project; otherwise the systems keep the networks, losses, optimisers and rates of their authors, who "
+            "chose them for other data, batches and lengths of training. All but the sliding window train with the "
+            "U-Net's augmentation and a batch of one tile. In a given time, schedules of the learning rate are "
+            "compressed to it; those of U2-Net and the Keras U-Net are constant."
         )
     return "\n\n".join(parts)
 
