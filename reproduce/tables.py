@@ -386,6 +386,8 @@ def benchmarks(records, numbers):
         if "official_seconds" in measures:
             where += "; official: the Java implementation, on one core of another machine"
         if "ceiling_ratio" in measures:
-            where += "; ceiling: the rate of the matrix product above, which the convolutions of a CPU library can exceed"
+            where += (
+                "; ceiling: the rate of the matrix product above, which the convolutions of a CPU library can exceed"
+            )
         parts.append(f"### {group[0].conditions.get('group', 'other')}\n\n{where}\n\n{table(head, rows)}")
     return "\n\n".join(parts)
