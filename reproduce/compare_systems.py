@@ -68,11 +68,12 @@ def run(arguments):
 def montage(data, out):
     """Draw the middle held-out slice as each system of the newest protocol sees it; the figure's path, or None."""
     every = records.read(out / "records.jsonl")
-    scored = [r for r in every if r.experiment == "systems" and r.scores]
+    rows = latest(every)
+    scored = [r for r in every if r.experiment == "systems" and r.scores and r in rows]
     if not scored:
         return None
     newest = scored[-1]
-    (groups,) = [groups for groups in system_tables(latest(every)) if protocol(groups[0][0]) == protocol(newest)]
+    (groups,) = [groups for groups in system_tables(rows) if protocol(groups[0][0]) == protocol(newest)]
     what = newest.conditions
     slices = [s for part in experiment.parts(len(data.images)) if part.name in what["folds"] for s in part.held_out]
     maps = {}

@@ -39,6 +39,7 @@ NOT_THE_PAPERS_SCORE = (
     "V_Rand and V_Info those of the later "
     "leaderboard, foreground-restricted and after border thinning, or of public re-implementations."
 )
+PEAK_MEMORY = "Peak memory: allocated on the device for a GPU, resident in the process for a CPU."
 SCORE_HEADS = [TITLES[metric] for metric in SCORES]
 
 
@@ -168,7 +169,7 @@ def cost(records, numbers):
         "rotations",
         "peak memory",
     ]
-    return table(head, rows) + "\n\nPeak memory: allocated on the device for a GPU, resident in the process for a CPU."
+    return f"{table(head, rows)}\n\n{PEAK_MEMORY}"
 
 
 def phantom(records, numbers):
@@ -342,9 +343,9 @@ def systems(records, numbers):
         parts.append(
             "GFLOP: one prediction of a 512 x 512 slice with the mirrored context that each system is given here; the "
             "padded networks get 128 px a side, without which they would do 2.25 times less. Inference: all "
-            "predictions that the rotations ask for. Peak memory: as in the cost table above. The U-Net's learning "
-            "rate and warm-up, which the added skips share, were chosen on this data, for trainings of thousands of "
-            "steps (S13); the sliding window's rate, and the class of the Keras U-Net's Dice loss, are choices of this "
+            f"predictions that the rotations ask for. {PEAK_MEMORY} The U-Net's learning rate and warm-up, which the "
+            "added skips share, were chosen on this data, for trainings of thousands of steps (S13); "
+            "the sliding window's rate, and the class of the Keras U-Net's Dice loss, are choices of this "
             "project; otherwise the systems keep the networks, losses, optimisers and rates of their authors, who "
             "chose them for other data, batches and lengths of training. All but the sliding window train with the "
             "U-Net's augmentation and a batch of one tile. In a given time, schedules of the learning rate are "

@@ -228,6 +228,13 @@ def test_systems_of_one_protocol_are_drawn_side_by_side(data, tmp_path, monkeypa
     records.append(worst, tmp_path / "records.jsonl")
     with open(tmp_path / "records.jsonl", "a") as file:
         file.write("\n".join(lines) + "\n")
+    newest = read(tmp_path)[-1]  # a later experiment has overwritten its map: there is nothing of it to draw
+    overwritten = replace(newest, experiment="table1", scores=newest.scores | {"v_rand": 0.5})
+    kept = (tmp_path / "records.jsonl").read_bytes()
+    records.append(overwritten, tmp_path / "records.jsonl")
+    compare_systems.montage(data, tmp_path)
+    assert newest.conditions["title"] not in drawn["maps"]
+    (tmp_path / "records.jsonl").write_bytes(kept)
     compare_systems.montage(data, tmp_path)
     assert drawn["words"].startswith("trained for")
     assert drawn["names"] == ["slice 0"]
