@@ -11,16 +11,14 @@ from matplotlib.ticker import FuncFormatter
 
 from reproduce.drawing import COLOURS, new_figure, plain, save_figure
 from reproduce.rows import duration, paired_differences, spread, title
+from reproduce.systems_table import budget_of, budget_text, by_protocol
 from reproduce.tables import (
     ablation_groups,
     averaged,
     benchmark_groups,
-    budget_of,
-    budget_text,
     device,
     learning_curve_groups,
     network_seconds,
-    system_tables,
 )
 
 MOST_CURVES = 6  # more would hide each other
@@ -115,7 +113,7 @@ def learning_curve(records):
 
 def systems(records):
     """V_Rand against what it costs, of every system; a line of panels for each protocol."""
-    lists = [groups for groups in system_tables(records) if len({g[0].name for g in groups}) > 1]
+    lists = [groups for groups in by_protocol(records) if len({g[0].name for g in groups}) > 1]
     if not lists:
         return None
     number = {name: n for n, name in enumerate(dict.fromkeys(point_name(g) for groups in lists for g in groups))}

@@ -24,17 +24,15 @@ from reproduce.rows import (
     spread_text,
     table,
 )
+from reproduce.systems_table import budget_of, budget_text, system_name
 from reproduce.tables import (
     ablation_groups,
     averaged,
-    budget_of,
-    budget_text,
     by_seed,
     device,
     learning_curve_groups,
     network_seconds,
     on_test_labels,
-    system_name,
 )
 
 HELD, NOT_HELD, MEASURED, OPEN = "held", "did not hold", "measured", "not yet measured"

@@ -18,7 +18,8 @@ from reproduce.rows import latest, title
 from reproduce.systems import SYSTEMS, build_system
 from reproduce.systems.common import multiply_adds
 from reproduce.systems.sliding_window import SlidingWindow, measure_speed
-from reproduce.tables import budget_text, device, protocol, system_tables
+from reproduce.systems_table import budget_text, by_protocol, protocol
+from reproduce.tables import device
 from unet_paper import metrics, shapes
 from unet_paper.config import ExperimentConfig
 from unet_paper.data import read_images
@@ -73,7 +74,7 @@ def montage(data, out):
     if not scored:
         return None
     newest = scored[-1]
-    (groups,) = [groups for groups in system_tables(rows) if protocol(groups[0][0]) == protocol(newest)]
+    (groups,) = [groups for groups in by_protocol(rows) if protocol(groups[0][0]) == protocol(newest)]
     what = newest.conditions
     slices = [s for part in experiment.parts(len(data.images)) if part.name in what["folds"] for s in part.held_out]
     maps = {}

@@ -9,7 +9,7 @@ import re
 import sys
 from pathlib import Path
 
-from reproduce import tables
+from reproduce import systems_table, tables
 from reproduce.claims import claims_table, read_numbers
 from reproduce.records import RESULTS, ROOT, read
 from reproduce.rows import latest
@@ -24,7 +24,7 @@ SECTIONS = (
     ("Learning rate, schedule and steps", tables.sweep, ()),
     ("Ablations", tables.ablations, ("ablations",)),
     ("Training slices", tables.learning_curve, ("learning_curve",)),
-    ("Other systems", tables.systems, ("systems", "systems_montage")),
+    ("Other systems", systems_table.systems, ("systems", "systems_montage")),
     ("Benchmarks", tables.benchmarks, ("speed",)),
 )
 IN_TABLES_ONLY = (tables.benchmarks, tables.sweep, tables.phantom)

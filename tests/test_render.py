@@ -8,7 +8,7 @@ import shlex
 
 import pytest
 
-from reproduce import charts, render, rows, tables
+from reproduce import charts, render, rows, systems_table, tables
 from reproduce.claims import CLAIMS, read_numbers
 from reproduce.records import PROVENANCE, RESULTS, ROOT, Record
 from unet_paper.errors import InputError
@@ -124,7 +124,7 @@ def test_a_map_that_two_experiments_score_is_a_row_of_both_unless_it_was_overwri
 def test_a_system_that_diverged_and_averaged_maps_are_called_so():
     failed = made("systems", "fcn", None, outcome="the loss is not finite at step 3")
     averaged = made("systems", "unet", seeds=[0, 1])
-    text = tables.systems([made("systems"), averaged, failed], [])
+    text = systems_table.systems([made("systems"), averaged, failed], [])
     assert "fcn, seed 0: the loss is not finite at step 3." in text
     assert "| unet | 3,000 | 1 |" in text
     assert "| unet | 3,000 | 0, 1 (maps averaged) |" in text
@@ -179,20 +179,20 @@ def test_runs_that_diverged_are_told():
 
 
 def test_the_systems_table_borrows_the_u_net_of_table_1():
-    text = tables.systems([made("systems", "fcn", measures={"gflop_per_slice": 400.0}), made()], [])
+    text = systems_table.systems([made("systems", "fcn", measures={"gflop_per_slice": 400.0}), made()], [])
     said, _, head, _, *lines = text.splitlines()
     budget = "Trained for 3,000 steps each (sliding window: small ones of the same arithmetic), on 24 slices"
     assert said == f"{budget}, Some GPU; scored on held-out slices 24-29, rotations eight:"
     assert head.startswith("| system |")
     assert [line.split(" | ")[0] for line in lines[:-2]] == ["| unet", "| fcn"]
     assert "chosen on this data" in lines[-1]
-    text = tables.systems([made("systems", "fcn", v_rand=0.98), made()], [])
+    text = systems_table.systems([made("systems", "fcn", v_rand=0.98), made()], [])
     assert text.index("| fcn |") < text.index("| unet |")  # the best V_Rand first
 
 
 @pytest.mark.parametrize("other", [{"steps": 100}, {"slices": "0-5"}, {"rotations": "none"}, {"device": CPU}])
 def test_the_u_net_of_another_protocol_is_not_borrowed(other):
-    text = tables.systems([made(), made("systems", "fcn", **other)], [])
+    text = systems_table.systems([made(), made("systems", "fcn", **other)], [])
     assert "| unet |" not in text
     assert "| fcn |" in text
 
@@ -203,7 +203,7 @@ def test_systems_of_another_budget_or_device_have_a_table_of_their_own():
     measures = speeds | {"arithmetic_ratio": 475.3}
     sliding = made("systems", "sliding-window", measures=measures, steps=29028, budget_steps=3000)
     records = [*timed, made(), sliding]  # the timed U-Net does not keep that of Table 1 from the other table
-    text = tables.systems(records, [])
+    text = systems_table.systems(records, [])
     assert text.count("| system |") == 2
     second, first = text.split("Trained for 12.0 min")
     assert first.startswith(" each, on 24 slices, Some CPU, 2 cores; scored on held-out slices 24-29, rotations eight")
