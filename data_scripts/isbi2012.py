@@ -91,8 +91,6 @@ def fetch(out, source=None):
         with tempfile.TemporaryDirectory(dir=out, prefix=".unpacking-") as staging:
             names = _copy(source, Path(staging)) if source else _unpack(_download(out), Path(staging))
             for name in names:
-                verify(Path(staging, name))
-            for name in names:
                 os.replace(Path(staging, name), out / name)
     except OSError as error:
         raise InputError(f"cannot write to {out}: {error.strerror or error}") from error
@@ -147,9 +145,11 @@ def _holds_stacks(folder):
 
 
 def _copy(source, folder):
+    """Copy the stacks into `folder` and verify them; returns their names."""
     names = [name for name in (*SHA256, OPTIONAL) if (source / name).is_file()]
     for name in names:
         shutil.copyfile(source / name, folder / name)
+        verify(folder / name)
     return names
 
 
@@ -157,6 +157,7 @@ def _download(out):
     """Path of the archive in `out`; downloaded unless it is there."""
     import pooch
 
+    pooch.get_logger().setLevel("ERROR")  # its retries are no sentences for the user
     name = URL.rpartition("/")[2]
     archive = pooch.create(path=out, base_url=URL.removesuffix(name), registry={name: None}, retry_if_failed=RETRIES)
     try:
@@ -170,16 +171,24 @@ def _download(out):
 
 
 def _unpack(path, folder):
-    """Unpack the wanted members into `folder`; returns their names."""
+    """Unpack the wanted members into `folder` and verify them; returns their names."""
+    try:
+        contents = _contents(path)
+        for name, content in contents.items():
+            (folder / name).write_bytes(content)
+            verify(folder / name)
+    except InputError as error:
+        raise InputError(f"{error}; remove {path} to download it anew") from error
+    return list(contents)
+
+
+def _contents(path):
+    """Bytes of the wanted members of an archive, by their file name."""
     try:
         with zipfile.ZipFile(path) as archive:
-            wanted = members(archive)
-            for name, member in wanted.items():
-                with archive.open(member) as packed, open(folder / name, "wb") as file:
-                    shutil.copyfileobj(packed, file)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise InputError(f"{path} is damaged or no archive ({error}): remove it and try again") from error
-    return list(wanted)
+            return {name: archive.read(member) for name, member in members(archive).items()}
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError) as error:
+        raise InputError(f"{path} is damaged or no archive ({error})") from error
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import torch
 
 from reproduce import experiment, records
+from reproduce.stacks import load_data
 from reproduce.systems import common, variants
 from unet_paper.config import ExperimentConfig
 from unet_paper.predict import ROTATIONS
@@ -95,7 +96,7 @@ def add_arguments(parser):
 
 def run(arguments):
     """Run the command; returns the exit status."""
-    data = experiment.load_data(arguments.data)
+    data = load_data(arguments.data)
     config = experiment.of_steps(ExperimentConfig(), arguments.steps)
     seeds = arguments.seeds or [arguments.seed, arguments.seed + 1]
     where = {"folds": arguments.folds, "seeds": seeds, "n_slices": len(data.images)}

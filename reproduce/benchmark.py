@@ -6,7 +6,6 @@ compare ratios.
 """
 
 import itertools
-import os
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -22,12 +21,11 @@ from reproduce.benchmark_metrics import benchmark_metrics
 from reproduce.benchmark_training import benchmark_training
 from reproduce.benchmark_weight_map import benchmark_weight_map
 from reproduce.rows import measure_text, measure_title, table
+from reproduce.stacks import load_example
 from reproduce.timing import Bench, Row
 from unet_paper.config import ExperimentConfig
-from unet_paper.data import find_data, load_isbi
 from unet_paper.errors import InputError
 from unet_paper.model import UNet
-from unet_paper.phantom import make_phantom
 from unet_paper.predict import load_weights
 from unet_paper.train import gray_statistics
 
@@ -35,7 +33,7 @@ CHOICES = ("training", "inference", "metrics", "weight-map")
 SECONDS = {"cuda": 2.0, "cpu": 5.0}  # for the repeats of a row
 LIMIT_SECONDS = {"cuda": 520.0, "cpu": 2400.0}  # no row begins later
 STACK_SLICES = {"cuda": None, "cpu": 1}  # of the stack with eight symmetries; None: all
-TRAINING_SLICES, SIDE, SLICES = 2, 512, 30  # a step's cost does not depend on the number of slices
+TRAINING_SLICES = 2  # a step's cost does not depend on the number of slices
 
 
 def add_arguments(parser):
@@ -52,7 +50,8 @@ def run(arguments):
         raise InputError(f"{arguments.seconds:g} seconds for a row; a positive number is needed")
     chosen = {choice for choice in CHOICES if getattr(arguments, choice.replace("-", "_"))} or set(CHOICES)
     device = torch.device(arguments.device)
-    images, labels, data = load(arguments.data)
+    stack = load_example(arguments.data)
+    images, labels, data = normalised(stack.images), stack.labels, stack.sha256
     seconds = arguments.seconds or SECONDS[device.type]
     bench = Bench(arguments.device, seconds, time.monotonic() + LIMIT_SECONDS[device.type])
     network = [ceilings(bench)] if chosen & {"training", "inference"} else []
@@ -60,7 +59,7 @@ def run(arguments):
         how = slice(TRAINING_SLICES)
         network.append(benchmark_training(bench, ExperimentConfig(), images[how], labels[how]))
     if "inference" in chosen:
-        model, weights = load_network(arguments.weights, arguments.device, arguments.seed)
+        model, weights = load_network(arguments.weights, arguments.seed)
         network.append(benchmark_inference(bench, model, images, stack_slices=STACK_SLICES[device.type]))
         network.append(benchmark_alternatives(bench, model, images))
         data = data | weights
@@ -75,30 +74,19 @@ def run(arguments):
     return 0
 
 
-def load(folder):
-    """Normalised images, labels and hashes of the ISBI stack, or of a synthetic one where it is not at hand."""
-    try:
-        found = find_data(folder)
-    except InputError as error:
-        if folder is not None or "ISBI2012_DIR" in os.environ:
-            raise
-        print(f"synthetic stack: {error}")
-        images, labels = make_phantom(SLICES, SIDE, SIDE, seed=0)
-        images, labels, data = (images / 255).astype(np.float32), (labels > 0).astype(np.uint8), {"synthetic": "seed 0"}
-    else:
-        isbi = load_isbi(found)
-        images, labels, data = isbi.images, isbi.labels, isbi.sha256
+def normalised(images):
+    """Images of mean 0 and standard deviation 1, float32."""
     statistics = gray_statistics(images)
-    return (images - statistics["image_mean"]) / np.float32(statistics["image_std"]), labels, dict(data)
+    return (images - statistics["image_mean"]) / np.float32(statistics["image_std"])
 
 
-def load_network(weights, device, seed):
-    """The network at `weights`, or an untrained one, in evaluation mode; and what it is, for the record."""
+def load_network(weights, seed):
+    """The network at `weights`, or an untrained one, on the CPU in evaluation mode; and what it is, for the record."""
     if weights is None:
         torch.manual_seed(seed)
-        return UNet(**asdict(ExperimentConfig().network)).to(device).eval(), {"weights": "untrained"}
+        return UNet(**asdict(ExperimentConfig().network)).eval(), {"weights": "untrained"}
     model, _ = load_weights(weights)
-    return model.to(device).eval(), {"weights": weights.name}
+    return model, {"weights": weights.name}
 
 
 def rows_of(group, made):

@@ -5,6 +5,7 @@ installed leaves a row that says so.
 """
 
 import importlib.util
+from copy import deepcopy
 from functools import partial
 
 import torch
@@ -55,7 +56,8 @@ def _alternative(bench, make, model, image, precision):
 
 def this_network(model, device):
     """The network of the paper in eager PyTorch, overlap-tile with 388 tiles at stride 384."""
-    return lambda image: predict_overlap_tile(model, image[0], depth=model.config.depth).softmax(dim=0)[1], model
+    network = deepcopy(model).to(device)
+    return lambda image: predict_overlap_tile(network, image[0], depth=model.config.depth).softmax(dim=0)[1], network
 
 
 def monai_unet(model, device):

@@ -7,6 +7,7 @@ float32.
 
 import statistics
 import time
+from copy import deepcopy
 from dataclasses import asdict, replace
 from functools import partial
 
@@ -131,7 +132,7 @@ def benchmark_inference(bench, model, images, *, stack_slices=None):
     ----------
     bench : Bench
     model : UNet
-        In evaluation mode, on the device.
+        In evaluation mode; every row has a copy on the device of its own.
     images : ndarray, float32, (Z, side, side)
         Normalised gray values.
     stack_slices : int, optional
@@ -146,6 +147,7 @@ def benchmark_inference(bench, model, images, *, stack_slices=None):
         plain = SlicePredictor(model, VARIANTS[0], side, bench.device)
         reference = plain.host(images[:1])
         operations = count_operations(plain)
+    del plain  # or its memory would count in every row
     tile = shapes.input_size_for(side, model.config.depth)
     yield bench.row("work", f"inference, one {tile} tile", {}, lambda: {"work_gigaflop": operations / 1e9})
 
@@ -192,7 +194,7 @@ def _library_stack(bench, model, variant, stack):
     low, high = float(stack.min()), float(stack.max())
     gray = (stack - low) / (high - low)  # in [0, 1], as files are read
     how = {"mean": -low / (high - low), "std": 1 / (high - low), "rotations": "eight", "precision": "bfloat16"}
-    segment = partial(predict_stack, model, device=bench.device, **how)
+    segment = partial(predict_stack, deepcopy(model), device=bench.device, **how)
     if bench.on_gpu:
         segment(gray[:1])
     return _whole_stack(lambda: segment(gray), stack)

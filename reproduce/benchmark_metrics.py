@@ -11,12 +11,9 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 from tqdm import tqdm
 
-from unet_paper.data import find_data, load_isbi
-from unet_paper.errors import InputError
+from reproduce.stacks import load_example
 from unet_paper.metrics import pixel_error, rand_error, score, v_info, v_rand, warping_error
-from unet_paper.phantom import make_phantom
 
-SIDE, SLICES = 512, 30  # the shape of the ISBI stack
 SAMPLE = 5  # slices timed on their own
 REPEATS = 3
 WORKERS = 2
@@ -44,7 +41,7 @@ def benchmark_metrics(data_folder=None, *, progress=True):
         ``metric``, ``map``, ``seconds``, ``official_seconds`` and ``ratio`` (official over ours; both None where
         there is no official figure). ``unit`` says what the seconds are of.
     """
-    images, labels, source = _stack(data_folder)
+    images, labels, source, _ = load_example(data_folder)
     noise = NOISE * np.random.default_rng(0).standard_normal(labels.shape)
     good = np.clip(gaussian_filter(labels.astype(np.float32), (0, BLUR, BLUR)) + noise, 0, 1).astype(np.float32)
     score(labels[:1], good[:1])  # compile
@@ -64,18 +61,6 @@ def benchmark_metrics(data_folder=None, *, progress=True):
         rows.append(_row("all five", f"good, {source}", f"{len(labels)} slices, {WORKERS} threads", seconds, None))
         bar.update()
     return rows
-
-
-def _stack(data_folder):
-    """Images in [0, 1], labels and what they are."""
-    try:
-        data = load_isbi(find_data(data_folder))
-        return data.images, data.labels, "ISBI"
-    except InputError:
-        if data_folder is not None:
-            raise
-        images, labels = make_phantom(SLICES, SIDE, SIDE, seed=0)
-        return (images / 255).astype(np.float32), labels, "synthetic"
 
 
 def _seconds_per_threshold(metric, labels, probability):

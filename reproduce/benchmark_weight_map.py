@@ -11,13 +11,10 @@ import tracemalloc
 import numpy as np
 from scipy.ndimage import distance_transform_edt
 
+from reproduce.stacks import load_example
 from unet_paper.config import WeightMapConfig
-from unet_paper.data import find_data, read_labels
-from unet_paper.errors import InputError
-from unet_paper.phantom import make_phantom
 from unet_paper.weight_map import cells_from_membranes, unet_weight_map
 
-SIDE = 512  # pixels, an ISBI slice
 MOSAIC = 4  # slices a side of the large image: 2048 pixels
 REPEATS = 5
 
@@ -63,15 +60,8 @@ def benchmark_weight_map(data_folder=None):
 
 def _slices(data_folder):
     """Name and cells of enough slices for the mosaic."""
-    try:
-        membranes = read_labels(find_data(data_folder) / "train-labels.tif").array
-        image = "ISBI slice"
-    except InputError:
-        if data_folder is not None:
-            raise
-        _, membranes = make_phantom(MOSAIC**2, SIDE, SIDE, seed=0)
-        image = "synthetic slice"
-    return image, cells_from_membranes(membranes[: MOSAIC**2])
+    stack = load_example(data_folder, n_slices=MOSAIC**2)
+    return f"{stack.name} slice", cells_from_membranes(stack.labels)
 
 
 def _mosaic(slices):

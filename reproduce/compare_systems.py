@@ -15,6 +15,7 @@ from reproduce import experiment, records
 from reproduce.ablations import attempt
 from reproduce.montage import draw_systems
 from reproduce.rows import latest, title
+from reproduce.stacks import load_data
 from reproduce.systems import SYSTEMS, build_system
 from reproduce.systems.common import multiply_adds
 from reproduce.systems.sliding_window import SlidingWindow, measure_speed
@@ -42,7 +43,7 @@ def add_arguments(parser):
 
 def run(arguments):
     """Run the command; returns the exit status."""
-    data = experiment.load_data(arguments.data)
+    data = load_data(arguments.data)
     chosen = experiment.parts(len(data.images), arguments.folds)
     steps = arguments.steps or ExperimentConfig().training.steps
     budget = {"budget_steps": steps} if arguments.seconds is None else {"seconds": arguments.seconds}

@@ -1,9 +1,7 @@
 """What the figures share: a canvas without global state, files that appear whole, and one set of colours."""
 
-import os
 from pathlib import Path
 
-from unet_paper.errors import InputError
 from unet_paper.files import atomic_write, make_folder
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#444444")  # Okabe and Ito
@@ -80,24 +78,3 @@ def coloured(cells, opacity=0.55):
     hue = (cells * golden) % 1
     colours = hsv_to_rgb(np.stack([hue, 0.55 + 0.4 * ((cells * golden**2) % 1), np.full(cells.shape, 0.95)], axis=-1))
     return np.concatenate([colours, np.where(cells > 0, opacity, 0.0)[..., None]], axis=-1)
-
-
-def example_stack(folder=None, n_slices=1, side=512):
-    """Images in [0, 1], labels 0 and 1, and their name: the first ISBI slices, or synthetic ones without the data.
-
-    Raises `InputError` if `folder` or ISBI2012_DIR is given and has no data, or the data is damaged.
-    """
-    import numpy as np
-
-    from unet_paper.data import find_data, load_isbi
-    from unet_paper.phantom import make_phantom
-
-    try:
-        found = find_data(folder)
-    except InputError:
-        if folder is not None or "ISBI2012_DIR" in os.environ:
-            raise
-        images, labels = make_phantom(n_slices, side, side, seed=0)
-        return images.astype(np.float32) / 255, (labels > 0).astype(np.uint8), "synthetic slice"
-    data = load_isbi(found)
-    return data.images[:n_slices], data.labels[:n_slices], "ISBI 2012 training slice"

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from reproduce import records
 from unet_paper import metrics
-from unet_paper.data import find_data, folds, load_isbi, read_images, write_stack
+from unet_paper.data import folds, read_images, write_stack
 from unet_paper.errors import InputError
 from unet_paper.files import atomic_write, make_folder
 from unet_paper.predict import predict_stack, read_weights, save_weights
@@ -97,14 +97,6 @@ def of_steps(config, steps):
     """
     how = config.training
     return replace(config, training=replace(how, steps=steps, warmup_steps=min(how.warmup_steps, steps // 3)))
-
-
-def load_data(folder):
-    """The ISBI stacks in `folder`, or where `find_data` finds them; prints what was converted in reading."""
-    data = load_isbi(find_data(folder))
-    for note in data.notes:
-        print(f"note: {note}")
-    return data
 
 
 def run_folder(out, system, part, seed):

@@ -21,9 +21,11 @@ def run(arguments):
     """Print and draw the seams; returns 1 if tiles at stride 384 differ from one pass."""
     import numpy as np
 
-    from reproduce.drawing import example_stack, save_figure
+    from reproduce.drawing import save_figure
+    from reproduce.stacks import load_example
 
-    images, _, name = example_stack(arguments.data)
+    stack = load_example(arguments.data, n_slices=1)
+    images, name = stack.images, f"{stack.name} slice"
     predict, network = predictor(images, arguments)
     passes = segment(predict, images[0])
     seams = {stride: np.abs(passes[stride] - passes["one pass"]) for stride in (ABUTTING_STRIDE, EXACT_STRIDE)}

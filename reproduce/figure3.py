@@ -9,11 +9,13 @@ def add_arguments(parser):
 
 def run(arguments):
     """Draw the figure; returns the exit status."""
-    from reproduce.drawing import example_stack, save_figure
+    from reproduce.drawing import save_figure
+    from reproduce.stacks import SLICES, load_example
     from unet_paper.errors import InputError
     from unet_paper.weight_map import cells_from_membranes, unet_weight_map
 
-    images, labels, name = example_stack(arguments.data, n_slices=30 if arguments.slice else 1)
+    stack = load_example(arguments.data, n_slices=SLICES if arguments.slice else 1)
+    images, labels, name = stack.images, stack.labels, f"{stack.name} slice"
     if not 0 <= arguments.slice < len(images):
         raise InputError(f"slice {arguments.slice} is not in 0 to {len(images) - 1}")
     side = min(arguments.crop, *images.shape[1:])

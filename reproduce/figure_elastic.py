@@ -17,7 +17,8 @@ def run(arguments):
     """Draw the figure; returns the exit status."""
     import numpy as np
 
-    from reproduce.drawing import example_stack, save_figure
+    from reproduce.drawing import save_figure
+    from reproduce.stacks import load_example
     from unet_paper.config import AugmentationConfig
     from unet_paper.elastic import draw_node_displacements
     from unet_paper.errors import InputError
@@ -26,7 +27,8 @@ def run(arguments):
     sigma = how.sigma if arguments.sigma is None else arguments.sigma
     if not sigma >= 0:
         raise InputError(f"standard deviation {sigma} is negative; legal: 0 and more")
-    images, labels, name = example_stack(arguments.data)
+    stack = load_example(arguments.data, n_slices=1)
+    images, labels, name = stack.images, stack.labels, f"{stack.name} slice"
     image, mask = images[0, :SIDE, :SIDE], labels[0, :SIDE, :SIDE]
     nodes = draw_node_displacements(np.random.default_rng(arguments.seed), grid=how.grid, sigma=sigma)
     figure = draw(image, mask, nodes, f"{name} 0", sigma)

@@ -2,12 +2,13 @@
 
 The stack is written in the challenge's format, a narrow U-Net is trained on all but the last slices, and
 those are segmented, scored and drawn, beside what the untrained network makes of them. The network is
-narrower, the steps are few, and Adam replaces momentum (D5); everything else is the paper's.
+narrower, steps and warm-up are few, and Adam replaces momentum (D5); everything else is the paper's.
 """
 
 from dataclasses import replace
 from pathlib import Path
 
+from reproduce import experiment, render
 from unet_paper.config import ExperimentConfig
 
 SLICES, SIDE, HELD_OUT, PHANTOM_SEED = 10, 512, 2, 2015
@@ -22,26 +23,21 @@ def add_arguments(parser):
 def config(steps=STEPS):
     """The paper's values but for a narrow network, few steps, and Adam, which leaves the plateau sooner (D5)."""
     paper = ExperimentConfig()
-    return replace(
-        paper,
-        network=replace(paper.network, base_channels=BASE_CHANNELS),
-        training=replace(
-            paper.training, optimizer="adam", learning_rate=LEARNING_RATE, warmup_steps=WARMUP_STEPS, steps=steps
-        ),
-    )
+    training = replace(paper.training, optimizer="adam", learning_rate=LEARNING_RATE, warmup_steps=WARMUP_STEPS)
+    narrow = replace(paper, network=replace(paper.network, base_channels=BASE_CHANNELS), training=training)
+    return experiment.of_steps(narrow, steps)
 
 
 def run(arguments):
     """Run the command; returns the exit status."""
     from data_scripts.phantom import write_phantom
-    from reproduce import experiment, render
     from reproduce.systems import build_system
     from reproduce.table1 import montage
     from unet_paper.data import load_isbi
 
     out = Path(arguments.out) / "quick"
     folder = out / "data"
-    if not (folder / "train-volume.tif").exists():
+    if not (folder / "test-labels.tif").exists():  # the last to be written
         write_phantom(folder, n_slices=SLICES, size=SIDE, seed=PHANTOM_SEED)
     data = load_isbi(folder)
     everything = tuple(range(SLICES))

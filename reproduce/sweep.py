@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from reproduce import experiment
 from reproduce.ablations import attempt
+from reproduce.stacks import load_data
 from unet_paper.config import ExperimentConfig
 from unet_paper.predict import ROTATIONS
 from unet_paper.train import paper_recipe
@@ -37,13 +38,13 @@ def add_arguments(parser):
 
 def run(arguments):
     """Run the command; returns the exit status."""
-    data = experiment.load_data(arguments.data)
+    data = load_data(arguments.data)
     part = inner(*experiment.parts(len(data.images), [arguments.fold]))
     config = ExperimentConfig()
     config = replace(config, network=replace(config.network, base_channels=arguments.base_channels))
     tries = combinations(config, arguments.learning_rates, arguments.steps, arguments.warmup)
-    for number, config in enumerate(tries, 1):
-        system = build(config)
+    systems = [build(config) for config in tries]  # an illegal one is told before any is trained
+    for number, (config, system) in enumerate(zip(tries, systems), 1):
         print(f"[{number}/{len(tries)}] {system.title}")
         attempt(
             system,

@@ -14,6 +14,7 @@ import numpy as np
 
 from reproduce import experiment, records
 from reproduce.montage import draw_montage
+from reproduce.stacks import load_data
 from reproduce.systems import SYSTEMS, build_system
 from unet_paper import metrics
 from unet_paper.config import ExperimentConfig
@@ -37,7 +38,7 @@ def add_arguments(parser):
 def run(arguments):
     """Run the command; returns the exit status."""
     folder = find_data(arguments.data)
-    data = experiment.load_data(folder)
+    data = load_data(folder)
     config = ExperimentConfig()
     if arguments.steps:
         config = experiment.of_steps(config, arguments.steps)

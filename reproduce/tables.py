@@ -182,9 +182,9 @@ def phantom(records, numbers):
         return ""
     heads = ["network", "base channels", "optimiser", "steps", "held-out slices", *SCORE_HEADS]
     said = (
-        "Base channels, optimiser and steps differ from the paper; everything else is the paper's recipe. A map that "
-        "never exceeds 0.9 (untrained networks) can have a warping error at or near 0 at a high threshold, because a "
-        "proposal without cells merges nothing and splits almost nothing."
+        "Base channels, optimiser, steps and warm-up differ from the paper; everything else is the paper's recipe. "
+        "A map that never exceeds 0.9 (untrained networks) can have a warping error at or near 0 at a high threshold, "
+        "because a proposal without cells merges nothing and splits almost nothing."
     )
     return f"{table(heads, rows)}\n\n{said}"
 

@@ -257,7 +257,7 @@ def test_commands_run_what_they_are_asked_to(module, data, tmp_path, monkeypatch
     }[module]
     arguments = parser.parse_args(words.split(), argparse.Namespace(data=None, device="cpu", seed=0, out=tmp_path))
     called = []
-    monkeypatch.setattr(experiment, "load_data", lambda folder: data)
+    monkeypatch.setattr(module, "load_data", lambda folder: data)
     monkeypatch.setattr(module, "attempt", lambda system, *args, **kwargs: called.append((system, args[1], kwargs)))
     monkeypatch.setattr("reproduce.render.run", lambda arguments: 0)
     assert module.run(arguments) == 0

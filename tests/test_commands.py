@@ -15,6 +15,8 @@ from data_scripts import phantom as write_phantom
 from unet_paper import __main__ as commands
 from unet_paper import metrics
 from unet_paper.data import read_stack, write_stack
+from unet_paper.errors import InputError
+from unet_paper.files import check_folder
 from unet_paper.phantom import make_phantom
 from unet_paper.weight_map import cells_from_membranes, unet_weight_map
 
@@ -344,3 +346,10 @@ def test_a_disk_that_fills_up_is_told_and_leaves_nothing_half_written(folder, mo
         *isbi2012.SHA256,
     }
     assert not any(path.name.startswith(".") for path in left)
+
+
+def test_a_folder_without_permission_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr("unet_paper.files.os.access", lambda *_: False)  # root may write anywhere
+    with pytest.raises(InputError, match=f"cannot write to .*: no permission to write in {tmp_path}"):
+        check_folder(tmp_path / "results")
+    assert not (tmp_path / "results").exists()

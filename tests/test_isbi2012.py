@@ -1,17 +1,18 @@
 """Only the challenge's pixels arrive, all of them or none, and nothing leaves the folder."""
 
+import io
 import os
 import stat
 import zipfile
 
 import numpy as np
-import pooch
 import pytest
 
 from data_scripts import isbi2012
 from data_scripts.isbi2012 import OPTIONAL, SHA256, URL, main
 from unet_paper.data import pixel_sha256, write_stack
 
+pooch, requests = pytest.importorskip("pooch"), pytest.importorskip("requests")
 NAMES = list(SHA256)
 ARCHIVE = URL.rpartition("/")[2]
 
@@ -58,18 +59,6 @@ def fails(capsys, *arguments):
     return message
 
 
-def no_network(monkeypatch):
-    class Offline:
-        def __init__(self, **_):
-            pass
-
-        def __call__(self, *_):
-            raise ConnectionError("no route")
-
-    monkeypatch.setattr(isbi2012, "RETRIES", 0)
-    monkeypatch.setattr(pooch.core, "choose_downloader", lambda *_, **__: Offline())
-
-
 def test_the_archive_is_unpacked_as_it_is_and_kept(source, out, capsys):
     archive_in(out, [*files_of(source), ("ISBI 2012/README.txt", b"hello"), ("__MACOSX/._train-volume.tif", b"x")])
     assert main(["--out", str(out)]) == 0
@@ -111,11 +100,22 @@ def test_verified_files_are_left_alone(source, capsys):
     assert {path: path.stat().st_mtime_ns for path in source.iterdir()} == before
 
 
-def test_without_network_the_sentence_says_where_to_put_which_files(source, out, monkeypatch, capsys):
-    no_network(monkeypatch)
-    message = fails(capsys, "--out", out)
+def test_without_network_the_sentence_says_where_to_put_which_files(source, out, monkeypatch, capfd):
+    tried = []
+
+    def offline(*_):
+        tried.append(1)
+        raise requests.exceptions.ConnectionError("no route")
+
+    log = io.StringIO()  # pooch writes to the standard error of the time when it was imported
+    monkeypatch.setattr(pooch.get_logger().handlers[0], "stream", log)
+    monkeypatch.setattr(pooch.core.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(pooch.core, "choose_downloader", lambda *_, **__: offline)
+    message = fails(capfd, "--out", out)
     for part in (*NAMES, str(out), "--from"):
         assert part in message
+    assert len(tried) == 1 + isbi2012.RETRIES
+    assert log.getvalue() == ""
     assert not out.exists()
 
 
@@ -155,7 +155,9 @@ def test_a_far_too_large_member_is_refused(source, out, capsys, monkeypatch):
 def test_a_damaged_archive_is_told_and_leaves_no_stack(source, out, capsys, damage):
     archive_in(out, files_of(source))
     (out / ARCHIVE).write_bytes(damage((out / ARCHIVE).read_bytes()))
-    fails(capsys, "--out", out)
+    message = fails(capsys, "--out", out)
+    assert str(out / ARCHIVE) in message
+    assert "to download it anew" in message
     assert os.listdir(out) == [ARCHIVE]
 
 
@@ -167,6 +169,11 @@ def test_other_pixels_than_the_challenges_are_refused(source, out, capsys, name)
     assert "SHA-256" in message
     assert not out.exists()
     fails(capsys, "--out", source)  # nor are they accepted where they lie
+    archive_in(out, files_of(source))
+    message = fails(capsys, "--out", out)
+    assert "SHA-256" in message
+    assert f"remove {out / ARCHIVE}" in message
+    assert os.listdir(out) == [ARCHIVE]
 
 
 def test_of_the_test_labels_only_the_shape_is_known(source, out, capsys):

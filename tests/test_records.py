@@ -5,10 +5,12 @@ import json
 
 import pytest
 
-from reproduce import records
+from reproduce import records, rows
 from reproduce.records import RESULTS, Record
 from unet_paper.errors import InputError
 
+NEWEST = rows.latest(records.read(RESULTS / "records.jsonl"))
+SCORED = [r for r in NEWEST if r.prediction and r.conditions["slices"][0].isdigit()]  # the others need test labels
 PROVENANCE = dict.fromkeys(records.PROVENANCE, "something")
 
 
@@ -83,16 +85,36 @@ def test_the_projects_own_records_are_valid_and_their_maps_exist():
         assert one.prediction is None or (RESULTS / one.prediction).is_file(), one
 
 
-def test_a_recorded_score_is_the_score_of_the_stored_map(isbi_folder):
+def inclusive(first, last):
+    return range(first, last + 1)
+
+
+@pytest.mark.parametrize("stored", SCORED, ids=lambda record: record.prediction)
+def test_a_recorded_score_is_the_score_of_the_stored_map(isbi_folder, stored):
     from reproduce.experiment import score_stored
     from unet_paper.data import load_isbi
 
-    stored = [r for r in records.read(RESULTS / "records.jsonl") if r.prediction and r.experiment == "table1"]
-    stored = [r for r in stored if r.conditions["slices"][0].isdigit()]
-    if not stored:
-        pytest.skip("no map of held-out slices is recorded yet")
-    newest = stored[-1]
-    runs = [map(int, run.split("-")) for run in newest.conditions["slices"].split("+")]
-    slices = [z for first, last in runs for z in range(first, last + 1)]
+    slices = [z for run in stored.conditions["slices"].split("+") for z in inclusive(*map(int, run.split("-")))]
     labels = load_isbi(isbi_folder).labels[slices]
-    assert score_stored(RESULTS / newest.prediction, labels) == pytest.approx(newest.scores, abs=1e-9)
+    assert score_stored(RESULTS / stored.prediction, labels) == pytest.approx(stored.scores, abs=1e-9)
+
+
+def benchmark(group):
+    """The newest measures of a benchmarked group by name and image or batch."""
+    mine = [r for r in NEWEST if r.experiment == "benchmark" and r.conditions["group"] == group]
+    return {(r.name, r.conditions.get("image", r.conditions.get("batch"))): r.measures for r in mine}
+
+
+def test_the_measured_weight_map_is_as_fast_and_small_as_it_is_said_to_be():
+    measured = benchmark("weight map")
+    time = {name: row["relative_time"] for name, row in measured.items()}  # in weight maps of one real slice
+    assert time["copied recipe", "ISBI slice"] > 40
+    assert 4 * time["one whole-image transform", "ISBI slice"] > 1
+    assert max(time["weight map", "mosaic of ISBI slices"], time["weight map", "squares"]) < 24
+    assert measured["weight map", "ISBI slice"]["peak_bytes"] < 20 * 2**20
+
+
+def test_the_measured_sampling_adds_less_than_a_quarter_to_a_step():
+    ratios = [row["sampling_ratio"] for row in benchmark("training").values() if "sampling_ratio" in row]
+    assert ratios
+    assert max(ratios) < 0.25

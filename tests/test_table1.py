@@ -1,6 +1,10 @@
 """The command of Table 1 on a small synthetic stack: what it leaves, and that the records can be recomputed."""
 
+import errno
+import os
+import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,8 +14,9 @@ from reproduce import __main__ as commands
 from reproduce import experiment, records, table1
 from unet_paper import __main__ as unet_paper_commands
 from unet_paper.config import ExperimentConfig
-from unet_paper.data import read_stack
+from unet_paper.data import load_isbi, read_stack, write_stack
 from unet_paper.errors import Interrupted
+from unet_paper.train import data_sha256
 
 
 @pytest.fixture(scope="module")
@@ -45,24 +50,65 @@ def test_the_recorded_scores_are_those_of_the_stored_map(run, folder, tmp_path, 
     record = made[1]
     stored = read_stack(tmp_path / record.prediction)
     assert stored.array.dtype == np.uint8
-    labels = read_stack(folder / "train-labels.tif").array[[1, 3]]
-    from unet_paper.data import write_stack
-
-    write_stack(tmp_path / "labels.tif", labels)
-    assert unet_paper_commands.main(["score", str(tmp_path / "labels.tif"), str(tmp_path / record.prediction)]) == 0
+    words = ["score", str(folder / "train-labels.tif"), str(tmp_path / record.prediction), "--slices", "1-1+3-3"]
+    assert unet_paper_commands.main(words) == 0
     printed = capsys.readouterr().out
     for value in record.scores.values():
         assert f"{value:.6f}" in printed
 
 
-def test_each_slice_is_held_out_by_its_network(run, tmp_path):
+def test_each_slice_is_segmented_by_a_network_that_did_not_see_it(run, folder, tmp_path, monkeypatch):
+    images = load_isbi(folder).images
+    seen, made_by = {}, {}  # slices by the weights they trained, and by the network that segmented them
+    train, predict = experiment.train, experiment.predict_stack
+
+    def number_of(image):
+        return next(z for z, plane in enumerate(images) if np.array_equal(plane, image))
+
+    def fingerprint(model):
+        return data_sha256(*(value.numpy() for value in model.state_dict().values()))
+
+    def spying_train(recipe, stack, labels, **options):
+        model, curve = train(recipe, stack, labels, **options)
+        seen[fingerprint(model)] = {number_of(image) for image in stack}
+        return model, curve
+
+    def spying_predict(model, stack, **options):
+        made_by.update((number_of(image), fingerprint(model)) for image in stack)
+        return predict(model, stack, **options)
+
+    monkeypatch.setattr(experiment, "train", spying_train)
+    monkeypatch.setattr(experiment, "predict_stack", spying_predict)
     assert run(tmp_path) == 0
+    assert len(seen) == 5
+    assert {z: seen[network] for z, network in made_by.items()} == {z: set(range(5)) - {z} for z in range(5)}
     (record,) = records.read(tmp_path / "records.jsonl")
     assert record.conditions["slices"] == "0-4"
     assert record.conditions["folds"] == [f"fold{i}" for i in range(5)]
-    for number, part in enumerate(experiment.parts(5)):
-        assert part.held_out == (number,)
-        assert set(part.train) | {number} == set(range(5))
+
+
+def test_16_bit_images_are_scaled_and_said_so(run, folder, tmp_path, capsys):
+    deep = tmp_path / "deep"
+    shutil.copytree(folder, deep)
+    write_stack(deep / "train-volume.tif", read_stack(folder / "train-volume.tif").array.astype(np.uint16) * 257)
+    assert run(tmp_path / "out", "--data", str(deep), "--folds", "0") == 0
+    assert "16-bit" in capsys.readouterr().out
+
+
+def test_a_disk_that_fills_up_before_the_record_leaves_the_records_whole(run, tmp_path, capsys, monkeypatch):
+    assert run(tmp_path, "--folds", "0") == 0
+    before = (tmp_path / "records.jsonl").read_bytes()
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(records, "os", SimpleNamespace(**vars(os) | {"fsync": full}))
+        assert run(tmp_path, "--folds", "1") == 2
+    assert "cannot append to" in capsys.readouterr().err
+    assert (tmp_path / "records.jsonl").read_bytes() == before
+    assert run(tmp_path, "--folds", "1") == 0  # nothing of the training was lost
+    assert len(records.read(tmp_path / "records.jsonl")) == 2
 
 
 def test_a_training_that_was_resumed_names_the_commits_of_all_its_runs(run, tmp_path, monkeypatch):

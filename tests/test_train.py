@@ -1,5 +1,6 @@
 """The training loop: it learns, it stops cleanly, and it resumes to the same bits after any kill."""
 
+import json
 import os
 import signal
 import subprocess
@@ -10,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
 from unet_paper import train as training
@@ -56,6 +57,28 @@ def test_the_recipe_is_the_papers():
     assert optimizer.defaults["dampening"] == 0
     assert not optimizer.defaults["nesterov"]
     assert recipe.batch == 1
+    assert recipe.precision == "bfloat16"
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("bfloat16", torch.bfloat16), ("float32", torch.float32)])
+def test_the_network_computes_in_the_precision_of_the_recipe(precision, dtype):
+    seen = []
+
+    def build():
+        model = UNet(base_channels=2)
+        model.score.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
+        return model
+
+    recipe = replace(paper_recipe(small_config(steps=1, warmup_steps=0, precision=precision)), build=build)
+    model, _ = train(recipe, *small_data(), seed=0)
+    assert seen == [dtype]
+    assert {weight.dtype for weight in model.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize(("warmup", "steps"), [(12, 12), (13, 12), (-1, 12)])
+def test_a_warm_up_that_never_ends_is_refused(warmup, steps):
+    with pytest.raises(InputError, match="steps of warm-up are not fewer than 12 steps"):
+        paper_recipe(small_config(warmup_steps=warmup, steps=steps))
 
 
 @pytest.mark.parametrize("changes", [{"optimizer": "lion"}, {"precision": "float16"}])
@@ -110,8 +133,10 @@ def test_a_network_with_a_layer_of_two_names_is_kept_and_resumed(tmp_path):
     assert torch.equal(tensors["last.weight"], whole.score.weight)
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-def test_a_stopped_run_resumes_to_the_same_bits(tmp_path, optimizer):
+@pytest.mark.parametrize(
+    ("optimizer", "stop"), [("sgd", signal.SIGTERM), ("sgd", signal.SIGINT), ("adam", signal.SIGTERM)]
+)
+def test_a_stopped_run_resumes_to_the_same_bits(tmp_path, optimizer, stop):
     recipe = paper_recipe(small_config(optimizer=optimizer))
     whole, _ = train(recipe, *small_data(), seed=3)
     steps = []
@@ -119,7 +144,7 @@ def test_a_stopped_run_resumes_to_the_same_bits(tmp_path, optimizer):
     def stop_once(step, loss):
         steps.append(step)
         if step == 5:
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), stop)
 
     with pytest.raises(Interrupted, match=r"stopped after step [56] of 12"):
         train(recipe, *small_data(), seed=3, folder=tmp_path, report=stop_once)
@@ -139,10 +164,16 @@ weights, curve = final_weights(folder=sys.argv[1], resume=True, checkpoint_secon
 """
 
 
+def steps_in(checkpoint):
+    with safe_open(checkpoint, "pt") as file:
+        return len(json.loads(file.metadata()["state"])["curve"]["loss"])
+
+
 def test_killed_at_several_points_a_run_still_ends_in_the_same_bits(tmp_path):
     whole, _ = final_weights(folder=tmp_path / "whole")
     command = [sys.executable, "-c", SCRIPT, str(tmp_path / "killed"), os.path.dirname(__file__)]
     checkpoint = tmp_path / "killed" / CHECKPOINT
+    finished = []
     for wait in (0.0, 0.21, 0.4):  # after the first checkpoint, so that kills land in steps and in writes
         with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
             process.stdout.readline()
@@ -154,7 +185,9 @@ def test_killed_at_several_points_a_run_still_ends_in_the_same_bits(tmp_path):
                 time.sleep(0.002)
             time.sleep(wait)
             process.send_signal(signal.SIGKILL)
-        assert checkpoint.exists()
+        finished.append(steps_in(checkpoint))
+    assert finished == sorted(finished)
+    assert 0 < finished[0] < 12  # of the kills at least the first came before the end
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     ended = load_file(checkpoint)
     for name, want in whole.items():

@@ -54,7 +54,9 @@ def parser():
     scores = _command(commands, "score", score, "the five metrics of the challenge, at their best thresholds")
     scores.add_argument("labels", type=Path, metavar="LABELS.tif", help="0 is membrane, 1 or 255 is cell")
     scores.add_argument("probability", type=Path, metavar="PROBABILITY.tif", help="probability of cell")
-    scores.add_argument("--slices", type=_slices, metavar="FIRST-LAST", help="slices of LABELS.tif that the map is of")
+    scores.add_argument(
+        "--slices", type=_slices, metavar="FIRST-LAST", help="slices of LABELS.tif that the map is of, also 0-5+24-29"
+    )
 
     predicts = _command(commands, "predict", predict, "probability of cell by a trained network")
     predicts.add_argument("stack", type=Path, metavar="STACK.tif")
@@ -99,10 +101,10 @@ def score(arguments):
     labels, probability = read_labels(arguments.labels), _read_probability(arguments.probability)
     truth = labels.array
     if arguments.slices:
-        first, last = arguments.slices
-        if last >= len(truth):
-            raise InputError(f"--slices {first}-{last}: {arguments.labels} has slices 0 to {len(truth) - 1}")
-        truth = truth[first : last + 1]
+        last = len(truth) - 1
+        if max(arguments.slices) > last:
+            raise InputError(f"--slices: {arguments.labels} has slices 0 to {last}, not {max(arguments.slices)}")
+        truth = truth[arguments.slices]
     check_same_shape(truth, probability.array, str(arguments.labels), str(arguments.probability))
     scores = metrics.score(truth, probability.array, progress=partial(_progress, desc="score"))
     for name, title in SCORES.items():
@@ -140,11 +142,14 @@ def predict(arguments):
 
 
 def _slices(text):
-    """First and last slice of a range like 24-29, counted from 0."""
-    first, _, last = text.partition("-")
-    if not (first.isdecimal() and last.isdecimal() and int(first) <= int(last)):
-        raise argparse.ArgumentTypeError(f"{text!r} is no range of slices; legal: FIRST-LAST, counted from 0")
-    return int(first), int(last)
+    """Slices of ranges like 24-29 or 0-5+24-29, counted from 0."""
+    slices = []
+    for run in text.split("+"):
+        first, _, last = run.partition("-")
+        if not (first.isdecimal() and last.isdecimal() and int(first) <= int(last)):
+            raise argparse.ArgumentTypeError(f"{run!r} is no range of slices; legal: FIRST-LAST, counted from 0")
+        slices += range(int(first), int(last) + 1)
+    return slices
 
 
 def _command(commands, name, run, text):

@@ -58,9 +58,9 @@ class Graphed:
         try:
             with torch.cuda.graph(graph, stream=self.stream):
                 self.result = self.function()
-        except BaseException:
+        except BaseException as error:
             torch.cuda.set_stream(current)  # a capture that fails leaves its own stream in use
-            raise
+            raise (error.__context__ or error) from None  # what failed, where ending the capture then fails too
         return graph
 
     def _beside(self):
