@@ -188,7 +188,7 @@ def _contents(path):
         with zipfile.ZipFile(path) as archive:
             return {name: archive.read(member) for name, member in members(archive).items()}
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError) as error:
-        raise InputError(f"{path} is damaged or no archive ({error})") from error
+        raise InputError(f"{path} cannot be read, is damaged or is no archive ({error})") from error
 
 
 if __name__ == "__main__":

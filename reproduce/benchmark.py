@@ -68,7 +68,7 @@ def run(arguments):
     rows = [(row, bench.device) for row in record_each(itertools.chain(*network), device=bench.device, **how)]
     for name, measure in (("weight-map", benchmark_weight_map), ("metrics", benchmark_metrics)):
         if name in chosen:
-            made = rows_of(name.replace("-", " "), measure(arguments.data))
+            made = rows_of(name.replace("-", " "), measure(stack))
             rows += [(row, "cpu") for row in record_each(made, device="cpu", **how)]
     print(f"\n{format_rows([row for row, _ in rows])}\n\nrecords: {path}")
     return 0

@@ -11,7 +11,6 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 from tqdm import tqdm
 
-from reproduce.stacks import load_example
 from unet_paper.metrics import pixel_error, rand_error, score, v_info, v_rand, warping_error
 
 SAMPLE = 5  # slices timed on their own
@@ -25,13 +24,12 @@ OFFICIAL = {pixel_error: 0.004, rand_error: 0.16, v_rand: 0.11, v_info: 0.12, wa
 OFFICIAL_WORST_CASE = 8.5
 
 
-def benchmark_metrics(data_folder=None, *, progress=True):
+def benchmark_metrics(stack, *, progress=True):
     """Time of each metric on a good map, of the warping error on the worst one, and of all five on a stack.
 
     Parameters
     ----------
-    data_folder : path, optional
-        Folder with the ISBI data; by default where `find_data` finds it, else synthetic membranes.
+    stack : reproduce.stacks.Example
     progress : bool
         Show a progress bar on stderr.
 
@@ -41,7 +39,7 @@ def benchmark_metrics(data_folder=None, *, progress=True):
         ``metric``, ``map``, ``seconds``, ``official_seconds`` and ``ratio`` (official over ours; both None where
         there is no official figure). ``unit`` says what the seconds are of.
     """
-    images, labels, source, _ = load_example(data_folder)
+    images, labels, source, _ = stack
     noise = NOISE * np.random.default_rng(0).standard_normal(labels.shape)
     good = np.clip(gaussian_filter(labels.astype(np.float32), (0, BLUR, BLUR)) + noise, 0, 1).astype(np.float32)
     score(labels[:1], good[:1])  # compile

@@ -11,7 +11,6 @@ import tracemalloc
 import numpy as np
 from scipy.ndimage import distance_transform_edt
 
-from reproduce.stacks import load_example
 from unet_paper.config import WeightMapConfig
 from unet_paper.weight_map import cells_from_membranes, unet_weight_map
 
@@ -30,13 +29,13 @@ def copied_recipe(labels, *, w0=WeightMapConfig.w0, sigma=WeightMapConfig.sigma,
     return (labels == 0) * w0 * np.exp(-((d1 + d2) ** 2) / (2 * sigma**2))
 
 
-def benchmark_weight_map(data_folder=None):
+def benchmark_weight_map(stack):
     """Time and memory of the weight map, the copied recipe and a single distance transform.
 
     Parameters
     ----------
-    data_folder : path, optional
-        Folder with the ISBI data; by default where `find_data` finds it, else synthetic membranes.
+    stack : reproduce.stacks.Example
+        At least 16 slices, of which a large image is made.
 
     Returns
     -------
@@ -45,7 +44,7 @@ def benchmark_weight_map(data_folder=None):
         ``peak_bytes`` (above what was allocated before) and ``relative_time``, in units of the weight
         map of one slice.
     """
-    image, slices = _slices(data_folder)
+    image, slices = f"{stack.name} slice", cells_from_membranes(stack.labels[: MOSAIC**2])
     cells, mosaic = slices[0], _mosaic(slices)
     unet_weight_map(cells)  # compile
     rows = [
@@ -56,12 +55,6 @@ def benchmark_weight_map(data_folder=None):
         _row("weight map", "squares", _squares(len(mosaic)), unet_weight_map),
     ]
     return [row | {"relative_time": row["seconds"] / rows[0]["seconds"]} for row in rows]
-
-
-def _slices(data_folder):
-    """Name and cells of enough slices for the mosaic."""
-    stack = load_example(data_folder, n_slices=MOSAIC**2)
-    return f"{stack.name} slice", cells_from_membranes(stack.labels)
 
 
 def _mosaic(slices):

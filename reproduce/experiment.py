@@ -118,6 +118,8 @@ def run_training(system, data, part, *, seed, device, out):
         return done
     commits = folder / "commits.txt"  # of every run with a part in this training: one may resume another's
     make_folder(folder)
+    for left in folder.glob(".tmp??????"):
+        left.unlink()  # safetensors' own, of a run that was killed while it wrote
     with open(commits, "a", encoding="utf-8") as file:
         file.write(records.commit_id() + "\n")
     if device == "cuda":

@@ -25,7 +25,7 @@ def run(arguments):
     from reproduce.stacks import load_example
 
     stack = load_example(arguments.data, n_slices=1)
-    images, name = stack.images, f"{stack.name} slice"
+    images, name = stack.images, stack.title
     predict, network = predictor(images, arguments)
     passes = segment(predict, images[0])
     seams = {stride: np.abs(passes[stride] - passes["one pass"]) for stride in (ABUTTING_STRIDE, EXACT_STRIDE)}

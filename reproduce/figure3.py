@@ -15,7 +15,7 @@ def run(arguments):
     from unet_paper.weight_map import cells_from_membranes, unet_weight_map
 
     stack = load_example(arguments.data, n_slices=SLICES if arguments.slice else 1)
-    images, labels, name = stack.images, stack.labels, f"{stack.name} slice"
+    images, labels, name = stack.images, stack.labels, stack.title
     if not 0 <= arguments.slice < len(images):
         raise InputError(f"slice {arguments.slice} is not in 0 to {len(images) - 1}")
     side = min(arguments.crop, *images.shape[1:])

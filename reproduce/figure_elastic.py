@@ -28,7 +28,7 @@ def run(arguments):
     if not sigma >= 0:
         raise InputError(f"standard deviation {sigma} is negative; legal: 0 and more")
     stack = load_example(arguments.data, n_slices=1)
-    images, labels, name = stack.images, stack.labels, f"{stack.name} slice"
+    images, labels, name = stack.images, stack.labels, stack.title
     image, mask = images[0, :SIDE, :SIDE], labels[0, :SIDE, :SIDE]
     nodes = draw_node_displacements(np.random.default_rng(arguments.seed), grid=how.grid, sigma=sigma)
     figure = draw(image, mask, nodes, f"{name} 0", sigma)

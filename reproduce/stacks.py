@@ -20,6 +20,11 @@ class Example(NamedTuple):
     name: str
     sha256: dict[str, str]
 
+    @property
+    def title(self):
+        """What a figure calls one of the slices."""
+        return {"ISBI": "ISBI 2012 training slice"}.get(self.name, f"{self.name} slice")
+
 
 def load_data(folder):
     """The ISBI stacks in `folder`, or where `find_data` finds them; prints what was converted in reading."""

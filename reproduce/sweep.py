@@ -25,7 +25,11 @@ def add_arguments(parser):
     parser.add_argument("--learning-rates", type=float, nargs="+", default=[5e-4, 1e-3, 2e-3, 4e-3], metavar="RATE")
     parser.add_argument("--steps", type=int, nargs="+", default=[DEFAULT.steps], help=f"default: {DEFAULT.steps}")
     parser.add_argument(
-        "--warmup", type=int, nargs="+", default=[DEFAULT.warmup_steps], help=f"steps, default: {DEFAULT.warmup_steps}"
+        "--warmup",
+        type=int,
+        nargs="+",
+        default=[None],
+        help=f"steps, default: {DEFAULT.warmup_steps}, at most a third of the training",
     )
     parser.add_argument(
         "--base-channels",
@@ -80,11 +84,15 @@ def combinations(config, learning_rates, steps, warmups):
     >>> tries = combinations(ExperimentConfig(), [1e-3, 2e-3], [200, 100], [50])
     >>> [(c.training.steps, c.training.learning_rate) for c in tries]
     [(100, 0.001), (100, 0.002), (200, 0.001), (200, 0.002)]
+    >>> combinations(ExperimentConfig(), [1e-3], [600], [None])[0].training.warmup_steps
+    200
     """
-    return [
-        replace(config, training=replace(config.training, learning_rate=rate, steps=n, warmup_steps=warmup))
-        for n, warmup, rate in itertools.product(sorted(steps), warmups, learning_rates)
-    ]
+    tries = []
+    for n, warmup, rate in itertools.product(sorted(steps), warmups, learning_rates):
+        short = experiment.of_steps(config, n)
+        warmup = short.training.warmup_steps if warmup is None else warmup
+        tries.append(replace(short, training=replace(short.training, learning_rate=rate, warmup_steps=warmup)))
+    return tries
 
 
 def conditions(config):

@@ -22,7 +22,7 @@ from unet_paper.train import NonFiniteLoss
 CONFIG = ExperimentConfig(
     network=NetworkConfig(base_channels=1),
     augmentation=AugmentationConfig(sigma=0),
-    training=TrainingConfig(input_size=188, steps=2, precision="float32"),
+    training=TrainingConfig(input_size=188, steps=2, warmup_steps=0, precision="float32"),
 )
 CHANGED = {
     "base": {},

@@ -188,7 +188,7 @@ def test_rows_become_records_one_by_one(tmp_path, capsys):
 
 
 def test_the_command_measures_what_was_chosen(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(benchmark, "benchmark_weight_map", lambda folder: [{"operation": "weight map", "seconds": 0.1}])
+    monkeypatch.setattr(benchmark, "benchmark_weight_map", lambda stack: [{"operation": "weight map", "seconds": 0.1}])
     arguments = SimpleNamespace(
         training=False,
         inference=False,
@@ -301,8 +301,14 @@ class FakeCuda:
     @contextmanager
     def graph(self, captured, stream):
         self.capturing = True
-        yield
+        try:
+            yield
+        except ValueError as error:
+            raise RuntimeError("ending the capture failed too") from error
         self.capturing = False
+
+    def set_stream(self, stream):
+        self.log.append("stream given back")
 
 
 def test_a_graph_is_captured_after_the_plain_calls_and_every_call_computes_once(monkeypatch):
@@ -317,6 +323,18 @@ def test_a_graph_is_captured_after_the_plain_calls_and_every_call_computes_once(
     assert [graphed() for _ in range(5)] == ["result"] * 5
     plain = ["wait", "compute", "wait"]
     assert cuda.log == [*plain, *plain, "capture", "replay", "replay", "replay"]
+
+
+def test_a_capture_that_fails_tells_what_failed_first(monkeypatch):
+    cuda = FakeCuda()
+    monkeypatch.setattr(graph.torch, "cuda", cuda)
+
+    def function():
+        raise ValueError("the step itself")
+
+    with pytest.raises(ValueError, match="the step itself"):
+        Graphed(function, "cuda", warm_up=0)()
+    assert cuda.log == ["stream given back"]
 
 
 def test_unavailable_is_the_reason_itself():

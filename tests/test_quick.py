@@ -31,7 +31,9 @@ def test_the_trained_network_stands_beside_the_untrained_one(run, tmp_path, caps
     assert untrained.conditions["slices"] == trained.conditions["slices"] == "1-1"
     assert untrained.scores != trained.scores
     printed = capsys.readouterr().out
-    assert f"{trained.scores['v_rand']:.5f}" in printed
+    table = printed.partition("## Synthetic stack")[2]
+    assert f"{trained.scores['v_rand']:.5f}" in table
+    assert f"{untrained.scores['v_rand']:.5f}" in table
     for name in ("montage.png", "training_curve.png"):
         assert (tmp_path / "quick" / "figures" / name).stat().st_size > 1000
 

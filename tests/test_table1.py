@@ -107,7 +107,8 @@ def test_a_disk_that_fills_up_before_the_record_leaves_the_records_whole(run, tm
         assert run(tmp_path, "--folds", "1") == 2
     assert "cannot append to" in capsys.readouterr().err
     assert (tmp_path / "records.jsonl").read_bytes() == before
-    assert run(tmp_path, "--folds", "1") == 0  # nothing of the training was lost
+    monkeypatch.setattr(experiment, "train", lambda *_, **__: pytest.fail("nothing of the training was lost"))
+    assert run(tmp_path, "--folds", "1") == 0
     assert len(records.read(tmp_path / "records.jsonl")) == 2
 
 
@@ -119,10 +120,13 @@ def test_a_training_that_was_resumed_names_the_commits_of_all_its_runs(run, tmp_
         first.setattr(records, "commit_id", lambda: "first")
         first.setattr(experiment, "train", interrupted)
         assert run(tmp_path, "--folds", "0") == 130
+    left = tmp_path / "runs" / "unet" / "fold0-seed0" / ".tmpabc123"
+    left.touch()
     monkeypatch.setattr(records, "commit_id", lambda: "second")
     assert run(tmp_path, "--folds", "0") == 0
     (record,) = records.read(tmp_path / "records.jsonl")
     assert record.provenance["commit"] == "first, second"
+    assert not left.exists()
 
 
 def test_seeds_are_averaged(run, tmp_path, capsys):

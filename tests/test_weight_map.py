@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 
-from reproduce.benchmark_weight_map import benchmark_weight_map, copied_recipe
+from reproduce.benchmark_weight_map import MOSAIC, benchmark_weight_map, copied_recipe
+from reproduce.stacks import load_example
 from unet_paper import weight_map
 from unet_paper.data import read_labels
 from unet_paper.errors import InputError
@@ -214,7 +215,7 @@ def test_one_transform_and_less_than_20_mib_a_slice(monkeypatch):
 
 
 def test_benchmark_sets_the_map_beside_the_recipe_and_one_transform():
-    rows = benchmark_weight_map()
+    rows = benchmark_weight_map(load_example(n_slices=MOSAIC**2))
     assert [row["operation"] for row in rows] == [
         "weight map",
         "copied recipe",
@@ -226,11 +227,6 @@ def test_benchmark_sets_the_map_beside_the_recipe_and_one_transform():
     assert rows[0]["relative_time"] == 1
     assert rows[0]["peak_bytes"] < 20 * 2**20 < rows[1]["peak_bytes"]
     assert rows[4]["cells_count"] > 5000
-
-
-def test_benchmark_of_a_missing_folder_is_an_error(tmp_path):
-    with pytest.raises(InputError):
-        benchmark_weight_map(tmp_path)
 
 
 def test_torch_is_not_imported():

@@ -101,10 +101,10 @@ def score(arguments):
     labels, probability = read_labels(arguments.labels), _read_probability(arguments.probability)
     truth = labels.array
     if arguments.slices:
-        last = len(truth) - 1
-        if max(arguments.slices) > last:
-            raise InputError(f"--slices: {arguments.labels} has slices 0 to {last}, not {max(arguments.slices)}")
-        truth = truth[arguments.slices]
+        most = max(last for _, last in arguments.slices)
+        if most >= len(truth):
+            raise InputError(f"--slices: {arguments.labels} has slices 0 to {len(truth) - 1}, not {most}")
+        truth = np.concatenate([truth[first : last + 1] for first, last in arguments.slices])
     check_same_shape(truth, probability.array, str(arguments.labels), str(arguments.probability))
     scores = metrics.score(truth, probability.array, progress=partial(_progress, desc="score"))
     for name, title in SCORES.items():
@@ -142,14 +142,14 @@ def predict(arguments):
 
 
 def _slices(text):
-    """Slices of ranges like 24-29 or 0-5+24-29, counted from 0."""
-    slices = []
+    """First and last slice of each range of 24-29 or 0-5+24-29, counted from 0."""
+    ranges = []
     for run in text.split("+"):
         first, _, last = run.partition("-")
         if not (first.isdecimal() and last.isdecimal() and int(first) <= int(last)):
             raise argparse.ArgumentTypeError(f"{run!r} is no range of slices; legal: FIRST-LAST, counted from 0")
-        slices += range(int(first), int(last) + 1)
-    return slices
+        ranges.append((int(first), int(last)))
+    return ranges
 
 
 def _command(commands, name, run, text):

@@ -55,12 +55,17 @@ class Graphed:
     def _capture(self):
         """Record the function's kernels; nothing is computed."""
         graph, current = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
+        failure = None
         try:
             with torch.cuda.graph(graph, stream=self.stream):
-                self.result = self.function()
+                try:
+                    self.result = self.function()
+                except BaseException as error:
+                    failure = error
+                    raise
         except BaseException as error:
             torch.cuda.set_stream(current)  # a capture that fails leaves its own stream in use
-            raise (error.__context__ or error) from None  # what failed, where ending the capture then fails too
+            raise failure or error from None  # the first: ending a capture that failed fails too
         return graph
 
     def _beside(self):

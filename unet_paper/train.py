@@ -112,7 +112,7 @@ def paper_recipe(config):
     if how.precision not in ("bfloat16", "float32"):
         raise InputError(f"precision {how.precision!r} is not one of bfloat16, float32")
     if not 0 <= how.warmup_steps < max(how.steps, 1):
-        raise InputError(f"{how.warmup_steps} steps of warm-up are not fewer than {how.steps} steps of training")
+        raise InputError(f"warm-up of {how.warmup_steps} steps is illegal; legal: 0 to {max(how.steps, 1) - 1}")
     optimizers = {
         "sgd": partial(torch.optim.SGD, lr=how.learning_rate, momentum=how.momentum, weight_decay=how.weight_decay),
         "adam": partial(torch.optim.Adam, lr=how.learning_rate, weight_decay=how.weight_decay),
@@ -321,9 +321,8 @@ def save_checkpoint(path, model, optimizer, identity, curve):
                 tensors[f"optimizer.{index}.{name}"] = torch.as_tensor(value)
     state = {"identity": identity, "curve": curve._asdict()}
     make_folder(path.parent)
-    for name in (f".{path.stem}-*{path.suffix}", ".tmp??????"):  # the second is safetensors' own
-        for left in path.parent.glob(name):
-            left.unlink()  # of a run that was killed while it wrote
+    for left in path.parent.glob(f".{path.stem}-*{path.suffix}"):
+        left.unlink()  # of a run that was killed while it wrote
     with atomic_write(path, failures=(OSError, SafetensorError)) as temporary:
         copies = {name: value.clone(memory_format=torch.contiguous_format) for name, value in tensors.items()}
         save_file(copies, temporary, {"state": json.dumps(state)})  # a tensor of two names has a copy for each
