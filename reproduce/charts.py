@@ -57,7 +57,7 @@ def training_curve(paths):
             above.plot(step, loss, color=colour, alpha=0.2, lw=0.5, zorder=0, label="each step")
         below.plot(step, rate, color=colour, lw=1.2)
     above.set(ylabel="weighted cross entropy", yscale="log")
-    plain_log_ticks(above.yaxis)
+    plain_log_ticks(above.yaxis, digits="234567")
     above.set_title("Training loss", loc="left", fontsize=11)
     above.legend(fontsize=8, frameon=False)
     below.set(xlabel="step (one 572 x 572 tile)", ylabel="learning rate")
@@ -156,10 +156,10 @@ def costs(groups):
     )
 
 
-def plain_log_ticks(axis):
-    """Label a logarithmic axis with plain numbers at 1, 2 and 5."""
+def plain_log_ticks(axis, digits="25"):
+    """Label a logarithmic axis with plain numbers at 1 and where the first digit is one of `digits`."""
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.set_minor_formatter(FuncFormatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else ""))
+    axis.set_minor_formatter(FuncFormatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in digits else ""))
 
 
 SPEED = ("median_seconds", "seconds")  # the measure of a benchmark that is drawn, the first that a group has
