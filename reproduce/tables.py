@@ -27,11 +27,10 @@ from reproduce.rows import (
 
 NOT_THE_PAPERS_SCORE = (
     "The paper's scores were computed by the organisers on the labels of the challenge's test volume, which were kept "
-    "hidden until after the paper; here `--test` alone uses them. Ours, unless a row says otherwise, are "
-    "cross-validated: slices of the training stack, segmented by networks that did not train on them. The peak "
-    "learning rate was chosen in a trial that looked at slices 24-29, held out by fold 4, and the warm-up in trials on "
-    "slices 0-23, held out by the other folds, so no fold is wholly untouched by choices (S13). A cross-validated "
-    "score on the training stack "
+    "hidden until after the paper; here `--test` alone uses them. Ours, unless a row says otherwise, are of held-out "
+    "slices of the training stack, segmented by networks that did not train on them; the column says which slices. The "
+    "peak learning rate was chosen in a trial that looked at slices 24-29, held out by fold 4, so scores on those "
+    "alone may be optimistic; the warm-up in trials on slices 0-23, held out by the other folds (S13). Such a score "
     "is not the hidden-test score of the paper; the two stand side by side for orientation and do not decide who is "
     "better. Rotations: one prediction (none), the mean over the eight symmetries of the square (eight), or over seven "
     "rotations by multiples of 360/7 degrees (seven). Published warping, Rand and pixel errors are those of Table 1; "
