@@ -24,7 +24,7 @@ from unet_paper.data import folds, read_images, write_stack
 from unet_paper.errors import InputError
 from unet_paper.files import atomic_write, make_folder
 from unet_paper.predict import predict_stack, read_weights, save_weights
-from unet_paper.train import gray_statistics, train
+from unet_paper.train import CHECKPOINT, gray_statistics, train
 
 N_FOLDS = 5  # S18: five folds of six contiguous slices
 ALL = "all"  # the part trained on every slice, for the challenge's test volume
@@ -104,6 +104,15 @@ def run_folder(out, system, part, seed):
     return Path(out) / "runs" / system.name / f"{part.name}-seed{seed}"
 
 
+def forget_stopped(system, chosen, *, seed, out):
+    """Remove what trainings that were stopped have left; finished ones stay."""
+    for part in chosen:
+        folder = run_folder(out, system, part, seed)
+        if not (folder / "run.json").exists():
+            for name in (CHECKPOINT, "commits.txt"):
+                (folder / name).unlink(missing_ok=True)
+
+
 def run_training(system, data, part, *, seed, device, out):
     """Train `system` on the slices of `part` unless it has been; returns the account of the training."""
     folder = run_folder(out, system, part, seed)
@@ -156,7 +165,7 @@ def run_training(system, data, part, *, seed, device, out):
     }
     with atomic_write(account) as temporary:
         Path(temporary).write_text(json.dumps(done, indent=1), encoding="utf-8")
-    (folder / "checkpoint.safetensors").unlink(missing_ok=True)
+    (folder / CHECKPOINT).unlink(missing_ok=True)
     return done
 
 

@@ -6,6 +6,7 @@ never saw it. ``--final`` trains on all thirty slices and writes maps of the tes
 format.
 """
 
+import argparse
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +31,12 @@ def add_arguments(parser):
     parser.add_argument("--folds", type=int, nargs="+", help="folds to run, 0 to 4 (default: all)")
     parser.add_argument("--rotations", nargs="+", default=["eight"], choices=ROTATIONS, help="averages to predict with")
     parser.add_argument("--steps", type=int, help="training steps (default: the system's own)")
+    parser.add_argument(
+        "--resume",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="continue trainings that were stopped; --no-resume starts those anew (default: --resume)",
+    )
     parser.add_argument("--average", type=int, nargs="+", metavar="SEED", help="score the mean of these seeds' maps")
     parser.add_argument("--final", action="store_true", help="train on all slices and predict the test volume")
     parser.add_argument("--test", action="store_true", help="score the test maps; needs test-labels.tif")
@@ -48,6 +55,8 @@ def run(arguments):
         raise InputError(f"{folder} has no test-labels.tif, which --test scores against")
     budget = None if arguments.system == "unet" else {"budget_steps": config.training.steps}
     if arguments.final or arguments.test:
+        if not arguments.resume:
+            experiment.forget_stopped(system, [everything(data)], seed=arguments.seed, out=arguments.out)
         final(system, data, rotations=arguments.rotations, **how)
         if arguments.test:
             labels = folder / "test-labels.tif"
@@ -61,6 +70,8 @@ def run(arguments):
                 system, data, chosen, arguments.average, experiment_name=name, rotations=rotations, out=arguments.out
             )
         return 0
+    if not arguments.resume:
+        experiment.forget_stopped(system, chosen, seed=arguments.seed, out=arguments.out)
     made = experiment.cross_validate(
         system, data, chosen, experiment=name, rotations=arguments.rotations, conditions=budget, **how
     )
@@ -133,9 +144,14 @@ def test_map(system, *, seed, out, rotations):
     return Path(out) / "predictions" / f"{system.name}-seed{seed}-{rotations}-test-volume.tif"
 
 
+def everything(data):
+    """The part that trains on every slice."""
+    return experiment.Part(experiment.ALL, tuple(range(len(data.images))), ())
+
+
 def final(system, data, *, rotations, seed, device, out):
     """Train on every slice and store the test maps, in steps of 1/255, unless these weights have made them."""
-    part = experiment.Part(experiment.ALL, tuple(range(len(data.images))), ())
+    part = everything(data)
     experiment.run_training(system, data, part, seed=seed, device=device, out=out)
     for rotation in rotations:
         path = test_map(system, seed=seed, out=out, rotations=rotation)
@@ -152,7 +168,7 @@ def final(system, data, *, rotations, seed, device, out):
 def score_test(system, data, labels_path, *, rotations, seed, device, out, conditions=None):
     """Score the stored test maps against labels that no training and no choice has seen."""
     labels = read_labels(labels_path).array
-    part = experiment.Part(experiment.ALL, tuple(range(len(data.images))), ())
+    part = everything(data)
     account = experiment.run_training(system, data, part, seed=seed, device=device, out=out)
     for rotation in rotations:
         path = test_map(system, seed=seed, out=out, rotations=rotation)

@@ -3,6 +3,7 @@
 import errno
 import os
 import shutil
+import signal
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -16,7 +17,7 @@ from unet_paper import __main__ as unet_paper_commands
 from unet_paper.config import ExperimentConfig
 from unet_paper.data import load_isbi, read_stack, write_stack
 from unet_paper.errors import Interrupted
-from unet_paper.train import data_sha256
+from unet_paper.train import CHECKPOINT, data_sha256
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +128,39 @@ def test_a_training_that_was_resumed_names_the_commits_of_all_its_runs(run, tmp_
     (record,) = records.read(tmp_path / "records.jsonl")
     assert record.provenance["commit"] == "first, second"
     assert not left.exists()
+
+
+def stopped_once(run, out, monkeypatch):
+    """Stop the training of fold 0 before its last steps, so that a checkpoint is left."""
+    train = experiment.train
+
+    def stopping(*arguments, **options):
+        return train(*arguments, **options | {"report": lambda step, loss: os.kill(os.getpid(), signal.SIGTERM)})
+
+    with monkeypatch.context() as first:
+        first.setattr(experiment, "train", stopping)
+        assert run(out, "--folds", "0", "--steps", "4") == 130
+    assert (out / "runs" / "unet" / "fold0-seed0" / CHECKPOINT).exists()
+
+
+@pytest.mark.parametrize(("flag", "anew"), [([], False), (["--resume"], False), (["--no-resume"], True)])
+def test_a_stopped_training_is_continued_unless_it_is_to_start_anew(run, tmp_path, monkeypatch, flag, anew):
+    stopped_once(run, tmp_path, monkeypatch)
+    train, steps = experiment.train, []
+
+    def counting(*arguments, report, **options):
+        return train(*arguments, **options, report=lambda step, loss: (steps.append(step), report(step, loss)))
+
+    monkeypatch.setattr(experiment, "train", counting)
+    assert run(tmp_path, "--folds", "0", "--steps", "4", *flag) == 0
+    assert steps[-1] == 4
+    assert (steps[0] == 1) == anew
+
+
+def test_what_is_finished_is_not_trained_anew(run, tmp_path, monkeypatch):
+    assert run(tmp_path, "--folds", "0") == 0
+    monkeypatch.setattr(experiment, "train", lambda *_, **__: pytest.fail("it was finished"))
+    assert run(tmp_path, "--folds", "0", "--no-resume") == 0
 
 
 def test_seeds_are_averaged(run, tmp_path, capsys):
