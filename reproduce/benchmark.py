@@ -20,7 +20,7 @@ from reproduce.benchmark_inference import benchmark_inference
 from reproduce.benchmark_metrics import benchmark_metrics
 from reproduce.benchmark_training import benchmark_training
 from reproduce.benchmark_weight_map import benchmark_weight_map
-from reproduce.rows import measure_text, measure_title, table
+from reproduce.rows import duration, measure_text, measure_title, table
 from reproduce.stacks import load_example
 from reproduce.timing import Bench, Row
 from unet_paper.config import ExperimentConfig
@@ -65,7 +65,8 @@ def run(arguments):
         data = data | weights
     path = arguments.out / "records.jsonl"
     how = {"seed": arguments.seed, "data": data, "path": path}
-    rows = [(row, bench.device) for row in record_each(itertools.chain(*network), device=bench.device, **how)]
+    made = record_each(itertools.chain(*network), device=bench.device, until=bench.until, **how)
+    rows = [(row, bench.device) for row in made]
     for name, measure in (("weight-map", benchmark_weight_map), ("metrics", benchmark_metrics)):
         if name in chosen:
             made = rows_of(name.replace("-", " "), measure(stack))
@@ -108,8 +109,11 @@ def rows_of(group, made):
     return rows
 
 
-def record_each(rows, *, device, seed, data, path):
-    """Append each row to the records at `path` as soon as it is measured, print it, and yield it."""
+def record_each(rows, *, device, seed, data, path, until=None):
+    """Append each row to the records at `path` as soon as it is measured, print it, and yield it.
+
+    What is printed ends with the time that is left until `until`, a reading of ``time.monotonic``.
+    """
     commit, start = records.commit_id(), time.perf_counter()
     for row in rows:
         conditions = {"group": row.group, **row.conditions}
@@ -127,7 +131,8 @@ def record_each(rows, *, device, seed, data, path):
         measures = {key: value for key, value in row.measures.items() if np.isfinite(value)}
         records.append(records.Record("benchmark", row.name, conditions, {}, measures, None, provenance), path)
         times = [measure_text(key, value) for key, value in row.measures.items() if "seconds" in key]
-        print(f"{row.group}: {row.name} {row.conditions or ''} {row.skipped or ''.join(times[:1])}", flush=True)
+        left = "" if until is None else f" (at most about {duration(max(until - time.monotonic(), 0))} left)"
+        print(f"{row.group}: {row.name} {row.conditions or ''} {row.skipped or ''.join(times[:1])}{left}", flush=True)
         start = time.perf_counter()
         yield row
 

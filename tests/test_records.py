@@ -85,16 +85,13 @@ def test_the_projects_own_records_are_valid_and_their_maps_exist():
         assert one.prediction is None or (RESULTS / one.prediction).is_file(), one
 
 
-def inclusive(first, last):
-    return range(first, last + 1)
-
-
 @pytest.mark.parametrize("stored", SCORED, ids=lambda record: record.prediction)
 def test_a_recorded_score_is_the_score_of_the_stored_map(isbi_folder, stored):
     from reproduce.experiment import score_stored
     from unet_paper.data import load_isbi
 
-    slices = [z for run in stored.conditions["slices"].split("+") for z in inclusive(*map(int, run.split("-")))]
+    runs = [map(int, run.split("-")) for run in stored.conditions["slices"].split("+")]
+    slices = [z for first, last in runs for z in range(first, last + 1)]
     labels = load_isbi(isbi_folder).labels[slices]
     assert score_stored(RESULTS / stored.prediction, labels) == pytest.approx(stored.scores, abs=1e-9)
 
