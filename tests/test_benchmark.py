@@ -186,7 +186,8 @@ def test_rows_become_records_one_by_one(tmp_path, capsys):
     assert done.measures == {"median_seconds": 0.5}
     assert done.provenance["config"] == {"compiled": False}
     assert skipped.conditions["skipped"] == "a format of GPUs"
-    assert re.search(r"training: TF32 {'batch': 1} a format of GPUs \(at most about 11\d s left\)", capsys.readouterr().out)
+    printed = capsys.readouterr().out
+    assert re.search(r"training: TF32 {'batch': 1} a format of GPUs \(at most about 11\d s left\)", printed)
 
 
 def test_the_command_measures_what_was_chosen(tmp_path, capsys, monkeypatch):
