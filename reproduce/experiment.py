@@ -7,6 +7,7 @@ of the stored map, so that ``python -m unet_paper score`` finds the same numbers
 """
 
 import csv
+import hashlib
 import json
 import time
 from dataclasses import dataclass, replace
@@ -99,9 +100,15 @@ def of_steps(config, steps):
     return replace(config, training=replace(how, steps=steps, warmup_steps=min(how.warmup_steps, steps // 3)))
 
 
+def label(system):
+    """The system's name with eight digits of its recipe, by which runs, curves and maps are named."""
+    settings = json.dumps(system.recipe.identity, sort_keys=True)
+    return f"{system.name}-{hashlib.sha256(settings.encode()).hexdigest()[:8]}"
+
+
 def run_folder(out, system, part, seed):
     """Where the training of one part with one seed is kept."""
-    return Path(out) / "runs" / system.name / f"{part.name}-seed{seed}"
+    return Path(out) / "runs" / label(system) / f"{part.name}-seed{seed}"
 
 
 def forget_stopped(system, chosen, *, seed, out):
@@ -148,7 +155,7 @@ def run_training(system, data, part, *, seed, device, out):
         )
     save_weights(folder / "weights.safetensors", model, {**gray_statistics(images), "seed": seed})
     if curve.loss:
-        write_curve(Path(out) / "curves" / f"{system.name}-{part.name}-seed{seed}.csv", curve)
+        write_curve(Path(out) / "curves" / f"{label(system)}-{part.name}-seed{seed}.csv", curve)
     seconds = curve.seconds[-1] if curve.seconds else 0.0
     done = {
         "seconds": seconds,
@@ -238,7 +245,7 @@ def cross_validate(
     slices = [s for part in chosen for s in part.held_out]
     made = []
     for rotation in rotations:
-        name = f"{system.name}-seed{seed}-{rotation}-slices{slice_range(slices)}.tif"
+        name = f"{label(system)}-seed{seed}-{rotation}-slices{slice_range(slices)}.tif"
         path = Path(out) / "predictions" / name
         seconds = 0.0
         stacks = []

@@ -24,7 +24,7 @@ class WeightMapConfig:
 
     w0: float = 10.0  # section 3
     sigma: float = 5.0  # section 3, pixels
-    class_weights: str | tuple[float, float] | None = "balanced"  # w_c, S2
+    class_weights: str | tuple[float, float] | None = "balanced"  # w_c, over the training slices, S2
     background_only: bool = True  # S1
 
 
@@ -44,7 +44,7 @@ class TrainingConfig:
     """Section 3: stochastic gradient descent, a batch of one tile, high momentum."""
 
     input_size: int = 572  # Figure 1, pixels
-    optimizer: str = "sgd"  # section 3; "adam" is the later tool's (S13)
+    optimizer: str = "caffe-sgd"  # section 3, S21; "adam" is the later tool's (S13)
     momentum: float = 0.99  # section 3
     learning_rate: float = 2e-3  # S13
     warmup_steps: int = 1000  # S13

@@ -94,9 +94,11 @@ def write(place, array):
 
 
 def make_capturable(optimizer, device):
-    """Let `optimizer`, of the SGD or Adam family, run in a graph: fused, with a learning rate on the device."""
+    """Let `optimizer` run in a graph: with a learning rate on the device, and fused where it has such a form."""
     for group in optimizer.param_groups:
-        group.update(fused=True, foreach=False, lr=torch.tensor(float(group["lr"]), device=device))
+        group["lr"] = torch.tensor(float(group["lr"]), device=device)
+        if "fused" in group:
+            group.update(fused=True, foreach=False)
         if "capturable" in group:
             group["capturable"] = True
 

@@ -5,8 +5,6 @@ The drawing fixes every size; that the up-convolutions have a ReLU (S6) and wher
 follow the authors' release.
 """
 
-import math
-
 import torch
 from torch import nn
 
@@ -118,12 +116,11 @@ def centre_crop(x, size):
 
 
 def he_normal(module):
-    """Draw weights from N(0, sqrt(2 / N)), N incoming nodes of a neuron, and zero the biases (section 3)."""
-    if isinstance(module, nn.Conv2d):
-        incoming = module.in_channels * math.prod(module.kernel_size)
-    elif isinstance(module, nn.ConvTranspose2d):  # at stride 2 a 2x2 kernel reaches each output pixel once
-        incoming = module.in_channels * math.prod(module.kernel_size) // math.prod(module.stride)
-    else:
-        return
-    nn.init.normal_(module.weight, std=math.sqrt(2 / incoming))
-    nn.init.zeros_(module.bias)
+    """Draw weights from N(0, sqrt(2 / N)) and zero the biases (section 3).
+
+    N is the kernel's area times the channels of the second axis of the weights: the input's in a convolution,
+    the output's in an up-convolution, as Caffe counts them (S24).
+    """
+    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+        nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+        nn.init.zeros_(module.bias)

@@ -31,8 +31,9 @@ from unet_paper.files import atomic_write, make_folder
 from unet_paper.graph import Graphed, make_capturable, set_learning_rate, write
 from unet_paper.loss import weighted_cross_entropy
 from unet_paper.model import UNet
+from unet_paper.optimizer import MomentumSGD
 from unet_paper.sampler import TileSampler
-from unet_paper.weight_map import cells_from_membranes, unet_weight_map
+from unet_paper.weight_map import balanced_class_weights, cells_from_membranes, unet_weight_map
 
 CHECKPOINT = "checkpoint.safetensors"
 
@@ -114,7 +115,7 @@ def paper_recipe(config):
     if not 0 <= how.warmup_steps < max(how.steps, 1):
         raise InputError(f"warm-up of {how.warmup_steps} steps is illegal; legal: 0 to {max(how.steps, 1) - 1}")
     optimizers = {
-        "sgd": partial(torch.optim.SGD, lr=how.learning_rate, momentum=how.momentum, weight_decay=how.weight_decay),
+        "caffe-sgd": partial(MomentumSGD, lr=how.learning_rate, momentum=how.momentum, weight_decay=how.weight_decay),
         "adam": partial(torch.optim.Adam, lr=how.learning_rate, weight_decay=how.weight_decay),
     }
     if how.optimizer not in optimizers:
@@ -147,8 +148,11 @@ def paper_sampler(config, images, labels, device="cpu"):
 
 
 def weight_maps(config, labels):
-    """Equation 2 for every slice of `labels`, float32 (Z, H, W)."""
-    return np.stack([unet_weight_map(cells_from_membranes(plane), **asdict(config.weight_map)) for plane in labels])
+    """Equation 2 for every slice of `labels`, float32 (Z, H, W), with one pair of class weights for all (S2)."""
+    options = asdict(config.weight_map)
+    if options["class_weights"] == "balanced":
+        options["class_weights"] = balanced_class_weights(labels)
+    return np.stack([unet_weight_map(cells_from_membranes(plane), **options) for plane in labels])
 
 
 def data_sha256(*arrays):

@@ -136,6 +136,29 @@ def cells_from_membranes(labels):
     return np.stack([cells_from_membranes(slice_labels) for slice_labels in labels])
 
 
+def balanced_class_weights(labels):
+    """Inverse frequency of background and cells, ``n_pixels / (2 * n_pixels_of_class)`` (S2).
+
+    Parameters
+    ----------
+    labels : ndarray of int or bool
+        Of any shape, the training data set as a whole; 0 is background.
+
+    Returns
+    -------
+    tuple of float
+        Weight of a background and of a cell pixel; both 1 where a class is alone.
+
+    Examples
+    --------
+    >>> balanced_class_weights(np.array([0, 1, 1, 2]))
+    (2.0, 0.6666666666666666)
+    """
+    n_cells = int(np.count_nonzero(labels))
+    counts = labels.size - n_cells, n_cells
+    return tuple(labels.size / (2 * n) if 0 < n < labels.size else 1.0 for n in counts)
+
+
 def _border_term(labels, w0, sigma, background_only, steps):
     """The second term of Equation 2."""
     background = labels == 0
@@ -274,12 +297,10 @@ def _compact(labels):
 def _class_weights(class_weights, labels):
     """w_c of every pixel, float32."""
     background = labels == 0
-    n_background = np.count_nonzero(background)
     if class_weights is None:
         pair = 0.0, 0.0
     elif isinstance(class_weights, str) and class_weights == "balanced":
-        counts = n_background, labels.size - n_background
-        pair = tuple(labels.size / (2 * n) if 0 < n < labels.size else 1.0 for n in counts)
+        pair = balanced_class_weights(labels)
     elif isinstance(class_weights, Mapping):
         pair = tuple(class_weights[key] for key in (0, 1)) if set(class_weights) == {0, 1} else ()
     else:
