@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FLOORS = {
     0: ("errors", "config", "shapes", "files"),
     1: ("data", "phantom", "compiled", "weight_map", "metrics"),
-    2: ("model", "loss", "elastic", "graph"),
+    2: ("model", "loss", "elastic", "optimizer", "graph"),
     3: ("sampler", "overlap_tile"),
     4: ("train", "predict"),
     5: ("__main__",),

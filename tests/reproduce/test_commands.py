@@ -20,7 +20,7 @@ from unet_paper.files import check_folder
 from unet_paper.phantom import make_phantom
 from unet_paper.weight_map import cells_from_membranes, unet_weight_map
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 IMAGES, LABELS = make_phantom(2, 48, 40, seed=0)
 
 
