@@ -7,7 +7,7 @@ import numpy as np
 
 from unet_paper.data import find_data, load_isbi
 from unet_paper.errors import InputError
-from unet_paper.phantom import make_phantom
+from data_scripts.phantom import make_phantom
 
 SLICES, SIDE = 30, 512  # those of the challenge
 

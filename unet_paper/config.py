@@ -44,7 +44,7 @@ class TrainingConfig:
     """Section 3: stochastic gradient descent, a batch of one tile, high momentum."""
 
     input_size: int = 572  # Figure 1, pixels
-    optimizer: str = "caffe-sgd"  # section 3, S21; "adam" is the later tool's (S13)
+    optimizer: str = "sgd"  # section 3, in the form of S21; "adam" is the later tool's (S13)
     momentum: float = 0.99  # section 3
     learning_rate: float = 2e-3  # S13
     warmup_steps: int = 1000  # S13

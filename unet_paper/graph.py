@@ -6,6 +6,8 @@ device and is written there before each replay, without waiting. On the CPU the 
 called plainly. Nothing here knows the network.
 """
 
+import warnings
+
 import torch
 
 WARM_UP = 3  # plain calls before the capture: libraries choose algorithms, the optimiser makes its state
@@ -25,7 +27,8 @@ class Graphed:
 
     Notes
     -----
-    The next call overwrites the returned tensors. Dropout draws from the default generator, whose seed
+    A device that cannot capture the function calls it plainly from then on, with a warning. The next call
+    overwrites the returned tensors. Dropout draws from the default generator, whose seed
     and offset a replay reads anew: after ``torch.manual_seed`` it draws what a plain call would draw.
 
     Examples
@@ -48,7 +51,12 @@ class Graphed:
             self.plain_calls -= 1
             return self._beside()
         if self.graph is None:
-            self.graph = self._capture()
+            try:
+                self.graph = self._capture()
+            except RuntimeError as error:
+                warnings.warn(f"no CUDA graph could be captured: {error}", stacklevel=2)
+                self.stream = None
+                return self.function()
         self.graph.replay()
         return self.result
 

@@ -73,10 +73,10 @@ class UNet(nn.Module):
         self.score = nn.Conv2d(base_channels, n_classes, 1)
         self.apply(he_normal)
 
-    def forward(self, image):
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
         depth = self.config.depth
         for side in image.shape[-2:]:
-            shapes.check_input_size(side, depth)
+            self.check_side(side)
         x, skips = image, []  # (N, 1, 572, 572)
         for level, convolutions in enumerate(self.contracting):
             x = convolutions(self.pool(x) if level else x)  # 568, 280, 136, 64, 28
@@ -85,9 +85,17 @@ class UNet(nn.Module):
             skips.append(x)
         for level in reversed(range(depth)):
             x = self.up_convolutions[level](x)  # 56, 104, 200, 392
-            x = torch.cat([x, centre_crop(skips[level], x.shape[-2:])], dim=1)
+            x = self.join(x, centre_crop(skips[level], x.shape[-2:]))
             x = self.expansive[level](x)  # 52, 100, 196, 388
         return self.score(x)  # (N, 2, 388, 388)
+
+    def check_side(self, side: int) -> None:
+        """Raise `InputError` unless an input side is legal."""
+        shapes.check_input_size(side, self.config.depth)
+
+    def join(self, up: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
+        """Concatenate the upsampled map and the cropped skip."""
+        return torch.cat([up, skip], dim=1)
 
 
 class DoubleConvolution(nn.Sequential):

@@ -119,6 +119,17 @@ def check_tile(tile, depth=4):
     raise InputError(f"tile side {tile} is not {period}*k + {above % period}; nearest legal output sides: {nearest}")
 
 
+def count_tiles(size, tile, stride):
+    """How many tiles an image of `size` (H, W) takes.
+
+    Examples
+    --------
+    >>> count_tiles((512, 513), 512, 512), count_tiles((100, 100), 388, 384)
+    (2, 1)
+    """
+    return math.prod(len(_spans(side, tile, stride)) for side in size)
+
+
 def mirrored(index, size):
     """Fold whole-number positions into 0 to ``size - 1``, mirrored at the first and the last as often as needed.
 

@@ -6,7 +6,7 @@ from scipy.ndimage import gaussian_filter
 
 from unet_paper import metrics
 from unet_paper.errors import InputError
-from unet_paper.phantom import make_phantom
+from data_scripts.phantom import make_phantom
 from unet_paper.weight_map import cells_from_membranes
 
 

@@ -16,7 +16,7 @@ from unet_paper import train as training
 from unet_paper.config import AugmentationConfig, ExperimentConfig, NetworkConfig, TrainingConfig
 from unet_paper.data import IsbiData
 from unet_paper.errors import InputError
-from unet_paper.phantom import make_phantom
+from data_scripts.phantom import make_phantom
 from unet_paper.train import NonFiniteLoss
 
 CONFIG = ExperimentConfig(

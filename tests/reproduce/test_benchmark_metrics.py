@@ -4,7 +4,7 @@ import pytest
 
 from reproduce.benchmark_metrics import benchmark_metrics
 from reproduce.stacks import Example
-from unet_paper.phantom import make_phantom
+from data_scripts.phantom import make_phantom
 
 
 def test_benchmark_times_every_metric_and_the_worst_case():

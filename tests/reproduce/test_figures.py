@@ -11,7 +11,7 @@ from reproduce.drawing import new_figure, save_figure
 from reproduce.montage import draw_montage, draw_systems
 from unet_paper import metrics, shapes
 from unet_paper.errors import InputError
-from unet_paper.phantom import make_phantom
+from data_scripts.phantom import make_phantom
 
 LIMIT = 600_000  # bytes
 

@@ -19,7 +19,7 @@ from unet_paper.config import ExperimentConfig, NetworkConfig, TrainingConfig
 from unet_paper.errors import InputError, Interrupted, NonFiniteLoss
 from unet_paper.model import UNet
 from unet_paper.optimizer import MomentumSGD
-from unet_paper.phantom import make_phantom
+from data_scripts.phantom import make_phantom
 from unet_paper.predict import read_weights, save_weights
 from unet_paper.train import CHECKPOINT, paper_recipe, train, warmup_cosine
 

@@ -21,7 +21,7 @@ from reproduce.systems import (
 )
 from unet_paper.config import AugmentationConfig, ExperimentConfig, TrainingConfig
 from unet_paper.overlap_tile import predict_overlap_tile
-from unet_paper.phantom import make_phantom
+from data_scripts.phantom import make_phantom
 from unet_paper.predict import read_weights, save_weights
 from unet_paper.train import train, warmup_cosine
 
