@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from unet_paper.data import write_stack
 from unet_paper.errors import InputError
 from unet_paper.files import make_folder
 from unet_paper.phantom import UNIT, VOXEL_SIZE, make_phantom
+from unet_paper.tiff import write_stack
 
 
 def main(argv=None):

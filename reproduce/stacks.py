@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from unet_paper.data import find_data, load_isbi
 from unet_paper.errors import InputError
+from unet_paper.isbi import find_data, load_isbi
 from unet_paper.phantom import make_phantom
 
 SLICES, SIDE = 30, 512  # those of the challenge

@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from unet_paper import __version__
 from unet_paper.config import WeightMapConfig
-from unet_paper.data import check_same_shape, read_images, read_labels, read_stack, write_stack
 from unet_paper.errors import InputError
 from unet_paper.files import check_writable
+from unet_paper.tiff import check_same_shape, read_images, read_labels, read_stack, write_stack
 
 SCORES = {
     "warping_error": "warping error",
@@ -41,6 +42,7 @@ def main(argv=None):
 def parser():
     """The command line as an argparse parser."""
     top = argparse.ArgumentParser(prog="python -m unet_paper", description=__doc__.split("\n\n")[0])
+    top.add_argument("--version", action="version", version=f"unet-paper {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     weights = _command(commands, "weight-map", weight_map, "weight map of Equation 2, slice by slice")
