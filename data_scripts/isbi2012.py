@@ -16,9 +16,10 @@ import zipfile
 import zlib
 from pathlib import Path
 
-from unet_paper.data import DEFAULT_FOLDER, pixel_sha256, read_stack
 from unet_paper.errors import InputError
 from unet_paper.files import check_writable
+from unet_paper.isbi import DEFAULT_FOLDER, pixel_sha256
+from unet_paper.tiff import read_stack
 
 URL = "https://downloads.imagej.net/ISBI-2012-challenge.zip"
 SHAPE = (30, 512, 512)

@@ -14,9 +14,9 @@ import numpy as np
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 from scipy.spatial import cKDTree
 
-from unet_paper.data import write_stack
 from unet_paper.errors import InputError
 from unet_paper.files import make_folder
+from unet_paper.tiff import write_stack
 
 VOXEL_SIZE, UNIT = (50.0, 4.0, 4.0), "nm"  # those of the challenge, z y x
 
@@ -112,7 +112,9 @@ def write_phantom(folder, *, n_slices, size, seed):
 
 def main(argv=None):
     """Run the command; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m data_scripts.phantom", description="Write a synthetic stack as the files the challenge has.")
+    parser = argparse.ArgumentParser(
+        prog="python -m data_scripts.phantom", description="Write a synthetic stack as the files the challenge has."
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="made if need be")
     parser.add_argument("--slices", type=int, default=30, help="slices of each stack (default: 30)")
     parser.add_argument("--size", type=int, default=512, help="height and width in pixels (default: 512)")

@@ -23,9 +23,9 @@ from reproduce.systems_table import budget_text, by_protocol, protocol
 from reproduce.tables import device
 from unet_paper import metrics, shapes
 from unet_paper.config import ExperimentConfig
-from unet_paper.data import read_images
 from unet_paper.errors import InputError
 from unet_paper.predict import ROTATIONS
+from unet_paper.tiff import read_images
 
 SLICE = 512  # side of an ISBI slice, pixels
 

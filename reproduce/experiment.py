@@ -21,10 +21,11 @@ from tqdm import tqdm
 
 from reproduce import records
 from unet_paper import metrics
-from unet_paper.data import folds, read_images, write_stack
 from unet_paper.errors import InputError
 from unet_paper.files import atomic_write, make_folder
+from unet_paper.isbi import folds
 from unet_paper.predict import predict_stack, read_weights, save_weights
+from unet_paper.tiff import read_images, write_stack
 from unet_paper.train import CHECKPOINT, gray_statistics, train
 
 N_FOLDS = 5  # S18: five folds of six contiguous slices

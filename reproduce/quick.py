@@ -33,7 +33,7 @@ def run(arguments):
     from data_scripts.phantom import write_phantom
     from reproduce.systems import build_system
     from reproduce.table1 import montage
-    from unet_paper.data import load_isbi
+    from unet_paper.isbi import load_isbi
 
     out = Path(arguments.out) / "quick"
     folder = out / "data"

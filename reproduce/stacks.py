@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from unet_paper.data import find_data, load_isbi
-from unet_paper.errors import InputError
 from data_scripts.phantom import make_phantom
+from unet_paper.errors import InputError
+from unet_paper.isbi import find_data, load_isbi
 
 SLICES, SIDE = 30, 512  # those of the challenge
 

@@ -19,10 +19,11 @@ from reproduce.stacks import load_data
 from reproduce.systems import SYSTEMS, build_system
 from unet_paper import metrics
 from unet_paper.config import ExperimentConfig
-from unet_paper.data import find_data, pixel_sha256, read_images, read_labels, write_stack
 from unet_paper.errors import InputError
 from unet_paper.files import make_folder
+from unet_paper.isbi import find_data, pixel_sha256
 from unet_paper.predict import ROTATIONS
+from unet_paper.tiff import read_images, read_labels, write_stack
 
 
 def add_arguments(parser):

@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from unet_paper import __version__
 from unet_paper.config import WeightMapConfig
-from unet_paper.data import check_same_shape, read_images, read_labels, read_stack, write_stack
 from unet_paper.errors import InputError
 from unet_paper.files import check_writable
+from unet_paper.tiff import check_same_shape, read_images, read_labels, read_stack, write_stack
 
 SCORES = {
     "warping_error": "warping error",
@@ -41,6 +42,7 @@ def main(argv=None):
 def parser():
     """The command line as an argparse parser."""
     top = argparse.ArgumentParser(prog="python -m unet_paper", description=__doc__.split("\n\n")[0])
+    top.add_argument("--version", action="version", version=f"unet-paper {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     weights = _command(commands, "weight-map", weight_map, "weight map of Equation 2, slice by slice")
@@ -117,7 +119,9 @@ def predict(arguments):
     """Write the probability of cell that a trained network gives to a stack."""
     check_writable(arguments.probability)
     stack = _read_images(arguments.stack)
-    from unet_paper.predict import choose_device, load_weights, predict_stack  # torch, only now
+    from unet_paper.checkpoint import load_weights  # torch, only now
+    from unet_paper.device import choose_device
+    from unet_paper.predict import predict_stack
 
     device = choose_device(arguments.device)
     model, metadata = load_weights(arguments.weights)
@@ -127,16 +131,22 @@ def predict(arguments):
             f"{arguments.weights} holds a network of {sizes.in_channels} channels and {sizes.n_classes} classes; "
             "legal: 1 channel (gray) and 2 classes (membrane, cell)"
         )
-    probability = predict_stack(
-        model,
-        stack.array,
-        mean=metadata["image_mean"],
-        std=metadata["image_std"],
-        rotations=arguments.rotations,
-        device=device,
-        depth=sizes.depth,  # one tile side and stride are legal for any depth up to 9
-        progress=partial(_progress, desc="predict"),
-    )
+    with tqdm(desc="predict", unit="tile", disable=None) as bar:
+
+        def progress(done, total):
+            bar.total = total
+            bar.update(done - bar.n)
+
+        probability = predict_stack(
+            model,
+            stack.array,
+            mean=metadata["image_mean"],
+            std=metadata["image_std"],
+            rotations=arguments.rotations,
+            device=device,
+            depth=sizes.depth,  # one tile side and stride are legal for any depth up to 9
+            progress=progress,
+        )
     write_stack(arguments.probability, probability.astype(np.float32), voxel_size=stack.voxel_size, unit=stack.unit)
     print(f"wrote {arguments.probability}: 0 is membrane, 1 is cell")
 

@@ -133,7 +133,7 @@ def canvas(size: tuple[int, int], angle: float) -> tuple[int, int]:
     Examples
     --------
     >>> canvas((100, 50), 0.0), canvas((100, 50), math.pi / 2)
-    ((100, 50), (53, 103))
+    ((100, 50), (53, 102))
     """
     if angle == 0:
         return size

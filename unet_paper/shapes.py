@@ -6,35 +6,17 @@ four poolings a legal input side is ``16 k + 60``, at least 188, and the output 
 All sides are in pixels.
 """
 
-from typing import NamedTuple
-
 from unet_paper.errors import InputError
 
 CONV_LOSS = 4  # two unpadded 3x3 convolutions a level, section 2
 
 
-class LevelSizes(NamedTuple):
-    """Sides of the maps of one level of the U, in pixels: input, after conv 1, after conv 2."""
-
-    entry: int
-    conv1: int
-    conv2: int
-
-
-class Sizes(NamedTuple):
-    """Every map side of the U for one input side; paths are listed from top to bottom (level 0 first)."""
-
-    contracting: tuple[LevelSizes, ...]
-    expansive: tuple[LevelSizes, ...]
-    output: int
-
-
-def period(depth=4):
+def period(depth: int = 4) -> int:
     """Shift in pixels under which the network repeats itself: ``2**depth``, 16 for the paper."""
     return 2**depth
 
 
-def context(depth=4):
+def context(depth: int = 4) -> int:
     """Pixels of image the network needs on each side of its output: 92 for the paper.
 
     Examples
@@ -45,7 +27,7 @@ def context(depth=4):
     return 6 * 2**depth - 4
 
 
-def is_legal_input_size(size, depth=4):
+def is_legal_input_size(size: int, depth: int = 4) -> bool:
     """Whether every pooling of the contracting path meets an even side and the output is not empty.
 
     Examples
@@ -56,7 +38,7 @@ def is_legal_input_size(size, depth=4):
     return size > 2 * context(depth) and (size - CONV_LOSS * (2**depth - 1)) % 2**depth == 0
 
 
-def input_size_for(output_size, depth=4):
+def input_size_for(output_size: int, depth: int = 4) -> int:
     """Smallest legal input side whose output side is at least `output_size`.
 
     Examples
@@ -68,7 +50,7 @@ def input_size_for(output_size, depth=4):
     return size + (CONV_LOSS * (2**depth - 1) - size) % 2**depth
 
 
-def check_input_size(size, depth=4):
+def check_input_size(size: int, depth: int = 4) -> None:
     """Raise `InputError` naming the nearest legal sides when `size` is illegal.
 
     Examples
@@ -88,7 +70,7 @@ def check_input_size(size, depth=4):
     raise InputError(f"input side {size} is not {period(depth)}*k + {rest} with k >= {k}; nearest legal: {nearest}")
 
 
-def output_size(input_size, depth=4):
+def output_size(input_size: int, depth: int = 4) -> int:
     """Side of the segmentation map for a legal `input_size`; raises `InputError` otherwise.
 
     Examples
@@ -98,38 +80,3 @@ def output_size(input_size, depth=4):
     """
     check_input_size(input_size, depth)
     return input_size - 2 * context(depth)
-
-
-def sizes(input_size, depth=4):
-    """Sides of all maps of Figure 1 for a legal `input_size`; raises `InputError` otherwise.
-
-    Examples
-    --------
-    >>> sizes(572).contracting[4], sizes(572).expansive[0]
-    (LevelSizes(entry=32, conv1=30, conv2=28), LevelSizes(entry=392, conv1=390, conv2=388))
-    """
-    check_input_size(input_size, depth)
-    contracting, expansive = [], []
-    side = input_size
-    for _ in range(depth + 1):
-        contracting.append(LevelSizes(side, side - 2, side - 4))
-        side = (side - CONV_LOSS) // 2
-    side = contracting[-1].conv2
-    for _ in range(depth):
-        side *= 2
-        expansive.append(LevelSizes(side, side - 2, side - 4))
-        side -= CONV_LOSS
-    return Sizes(tuple(contracting), tuple(reversed(expansive)), side)
-
-
-def skip_crops(input_size=572, depth=4):
-    """Pixels cropped from each side of every skip, deepest first.
-
-    Examples
-    --------
-    >>> skip_crops()
-    (4, 16, 40, 88)
-    """
-    u = sizes(input_size, depth)
-    pairs = zip(u.contracting, u.expansive)
-    return tuple(reversed([(down.conv2 - up.entry) // 2 for down, up in pairs]))

@@ -10,7 +10,8 @@ import pytest
 
 from data_scripts import isbi2012
 from data_scripts.isbi2012 import OPTIONAL, SHA256, URL, main
-from unet_paper.data import pixel_sha256, write_stack
+from unet_paper.isbi import pixel_sha256
+from unet_paper.tiff import write_stack
 
 pooch, requests = pytest.importorskip("pooch"), pytest.importorskip("requests")
 NAMES = list(SHA256)

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
+from data_scripts.phantom import make_phantom
 from unet_paper import metrics
 from unet_paper.errors import InputError
-from data_scripts.phantom import make_phantom
 from unet_paper.weight_map import cells_from_membranes
 
 

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import torch
 
+from data_scripts.phantom import make_phantom
 from reproduce import ablations, compare_systems, experiment, records, sweep
 from reproduce.systems import build_system, sliding_window, variants
 from unet_paper import train as training
 from unet_paper.config import AugmentationConfig, ExperimentConfig, NetworkConfig, TrainingConfig
-from unet_paper.data import IsbiData
 from unet_paper.errors import InputError
-from data_scripts.phantom import make_phantom
+from unet_paper.isbi import IsbiData
 from unet_paper.train import NonFiniteLoss
 
 CONFIG = ExperimentConfig(

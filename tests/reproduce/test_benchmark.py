@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from data_scripts.phantom import make_phantom
 from reproduce import benchmark, benchmark_alternatives, benchmark_inference, records
 from reproduce.benchmark import normalised
 from reproduce.benchmark_ceilings import COPY_BYTES, PRODUCT_SIDE, ceilings
@@ -23,7 +24,6 @@ from unet_paper.config import ExperimentConfig, NetworkConfig, TrainingConfig
 from unet_paper.graph import Graphed, make_capturable, set_learning_rate
 from unet_paper.model import UNet
 from unet_paper.overlap_tile import predict_overlap_tile
-from data_scripts.phantom import make_phantom
 from unet_paper.train import paper_recipe, train
 
 ON_CPU = [v.name for v in VARIANTS if not v.graphed and v.precision != "tf32"]

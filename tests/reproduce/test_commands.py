@@ -12,12 +12,12 @@ import tifffile
 
 from data_scripts import isbi2012
 from data_scripts import phantom as write_phantom
+from data_scripts.phantom import make_phantom
 from unet_paper import __main__ as commands
 from unet_paper import metrics
-from unet_paper.data import read_stack, write_stack
 from unet_paper.errors import InputError
 from unet_paper.files import check_folder
-from data_scripts.phantom import make_phantom
+from unet_paper.tiff import read_stack, write_stack
 from unet_paper.weight_map import cells_from_membranes, unet_weight_map
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -88,7 +88,7 @@ def test_the_projects_own_records_are_valid_and_their_maps_exist():
 @pytest.mark.parametrize("stored", SCORED, ids=lambda record: record.prediction)
 def test_a_recorded_score_is_the_score_of_the_stored_map(isbi_folder, stored):
     from reproduce.experiment import score_stored
-    from unet_paper.data import load_isbi
+    from unet_paper.isbi import load_isbi
 
     runs = [map(int, run.split("-")) for run in stored.conditions["slices"].split("+")]
     slices = [z for first, last in runs for z in range(first, last + 1)]

@@ -5,8 +5,8 @@ import pytest
 
 from data_scripts.phantom import write_phantom
 from reproduce.stacks import load_example
-from unet_paper.data import read_stack, write_stack
 from unet_paper.errors import InputError
+from unet_paper.tiff import read_stack, write_stack
 
 
 def test_without_the_data_the_stack_is_synthetic_and_said_so(tmp_path, monkeypatch, capsys):

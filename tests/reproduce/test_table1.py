@@ -15,8 +15,9 @@ from reproduce import __main__ as commands
 from reproduce import experiment, records, table1
 from unet_paper import __main__ as unet_paper_commands
 from unet_paper.config import ExperimentConfig
-from unet_paper.data import load_isbi, read_stack, write_stack
 from unet_paper.errors import Interrupted
+from unet_paper.isbi import load_isbi
+from unet_paper.tiff import read_stack, write_stack
 from unet_paper.train import CHECKPOINT, data_sha256
 
 

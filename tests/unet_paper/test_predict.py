@@ -8,17 +8,11 @@ import torch
 from safetensors.torch import save_file
 from scipy import ndimage
 
+from unet_paper.checkpoint import load_weights, save_weights
+from unet_paper.device import choose_device
 from unet_paper.errors import InputError
 from unet_paper.model import UNet
-from unet_paper.predict import (
-    average_of_eight,
-    average_of_seven,
-    choose_device,
-    load_weights,
-    predict_stack,
-    rotate,
-    save_weights,
-)
+from unet_paper.predict import average_of_eight, average_of_seven, predict_stack, rotate
 
 METADATA = {"image_mean": 0.4, "image_std": 0.2}
 
@@ -109,26 +103,22 @@ def test_bfloat16_is_close_to_float32(model, images):
     assert exact.dtype == fast.dtype == np.float32
 
 
-def test_probabilities_are_in_range_and_progress_is_wrapped(model, images):
+@pytest.mark.parametrize("rotations", ["none", "eight", "seven"])
+def test_probabilities_are_in_range_and_progress_counts_every_tile(model, images, rotations):
     seen = []
-
-    def progress(planes, total):
-        seen.append(total)
-        return planes
-
-    result = predict(model, images, rotations="seven", progress=progress)
+    result = predict(model, images, rotations=rotations, progress=lambda done, total: seen.append((done, total)))
     assert result.shape == images.shape
     assert result.min() >= 0
     assert result.max() <= 1
-    assert seen == [2]
+    assert seen == [(i + 1, len(seen)) for i in range(len(seen))]
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"precision": "half"}, "precision 'half' is not one of bfloat16, float32"),
-        ({"rotations": "six"}, "rotations 'six' is not one of none, eight, seven"),
-        ({"std": 0}, "std 0 is not positive"),
+        ({"precision": "half"}, "precision is 'half'; it must be one of bfloat16, float32"),
+        ({"rotations": "six"}, "rotations is 'six'; it must be one of none, eight, seven"),
+        ({"std": 0}, "std is 0; it must be positive"),
     ],
 )
 def test_illegal_options_are_named(model, images, options, message):
@@ -137,7 +127,7 @@ def test_illegal_options_are_named(model, images, options, message):
 
 
 def test_images_of_another_dimension_are_named(model):
-    with pytest.raises(InputError, match=r"legal: \(Z, H, W\)"):
+    with pytest.raises(InputError, match=r"must be \(Z, H, W\)"):
         predict(model, np.zeros((5, 5), np.float32))
 
 
@@ -199,7 +189,7 @@ def test_weights_of_another_kind_of_network_are_named(tmp_path):
 def test_devices():
     assert choose_device("cpu") == "cpu"
     assert choose_device("auto") in ("cpu", "cuda")
-    with pytest.raises(InputError, match="not one of auto, cpu, cuda"):
+    with pytest.raises(InputError, match="must be one of auto, cpu, cuda"):
         choose_device("tpu")
     if not torch.cuda.is_available():
         with pytest.raises(InputError, match="PyTorch finds none here"):

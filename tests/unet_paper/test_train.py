@@ -14,20 +14,24 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
+from data_scripts.phantom import make_phantom
+from unet_paper import checkpoint as checkpoints
 from unet_paper import train as training
+from unet_paper.checkpoint import CHECKPOINT, read_weights, save_weights
 from unet_paper.config import ExperimentConfig, NetworkConfig, TrainingConfig
 from unet_paper.errors import InputError, Interrupted, NonFiniteLoss
 from unet_paper.model import UNet
 from unet_paper.optimizer import MomentumSGD
-from data_scripts.phantom import make_phantom
-from unet_paper.predict import read_weights, save_weights
-from unet_paper.train import CHECKPOINT, paper_recipe, train, warmup_cosine
+from unet_paper.recipe import paper_recipe, warmup_cosine
+from unet_paper.train import train
 
 
 def small_config(**changes):
     return ExperimentConfig(
         network=NetworkConfig(base_channels=4),
-        training=TrainingConfig(**{"input_size": 252, "steps": 12, "warmup_steps": 2, **changes}),
+        training=TrainingConfig(
+            **{"input_size": 252, "steps": 12, "warmup_steps": 2, "precision": "float32", **changes}
+        ),
     )
 
 
@@ -68,7 +72,7 @@ def test_the_network_computes_in_the_precision_of_the_recipe(precision, dtype):
         model.score.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
         return model
 
-    recipe = replace(paper_recipe(small_config(steps=1, warmup_steps=0, precision=precision)), build=build)
+    recipe = replace(paper_recipe(small_config(steps=1, warmup_steps=0, precision=precision)), network=build)
     model, _ = train(recipe, *small_data(), seed=0)
     assert seen == [dtype]
     assert {weight.dtype for weight in model.parameters()} == {torch.float32}
@@ -76,13 +80,13 @@ def test_the_network_computes_in_the_precision_of_the_recipe(precision, dtype):
 
 @pytest.mark.parametrize(("warmup", "steps", "most"), [(12, 12, 11), (-1, 12, 11), (1, 1, 0), (1, 0, 0)])
 def test_a_warm_up_that_never_ends_is_refused(warmup, steps, most):
-    with pytest.raises(InputError, match=f"warm-up of {warmup} steps is illegal; legal: 0 to {most}"):
+    with pytest.raises(InputError, match=f"warm-up is {warmup} steps; it must be 0 to {most}"):
         paper_recipe(small_config(warmup_steps=warmup, steps=steps))
 
 
 @pytest.mark.parametrize("changes", [{"optimizer": "lion"}, {"precision": "float16"}])
 def test_an_unknown_optimiser_or_precision_is_named_before_anything_runs(changes):
-    with pytest.raises(InputError, match="is not one of"):
+    with pytest.raises(InputError, match="must be one of"):
         paper_recipe(small_config(**changes))
 
 
@@ -120,7 +124,7 @@ class TwoNames(UNet):
 
 
 def test_a_network_with_a_layer_of_two_names_is_kept_and_resumed(tmp_path):
-    recipe = replace(paper_recipe(small_config()), build=lambda: TwoNames(base_channels=4))
+    recipe = replace(paper_recipe(small_config()), network=lambda: TwoNames(base_channels=4))
     whole, _ = train(recipe, *small_data(), seed=3, folder=tmp_path / "whole")
     stop = lambda step, loss: step == 5 and os.kill(os.getpid(), signal.SIGTERM)  # noqa: E731
     with pytest.raises(Interrupted):
@@ -133,7 +137,7 @@ def test_a_network_with_a_layer_of_two_names_is_kept_and_resumed(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("optimizer", "stop"), [("caffe-sgd", signal.SIGTERM), ("caffe-sgd", signal.SIGINT), ("adam", signal.SIGTERM)]
+    ("optimizer", "stop"), [("sgd", signal.SIGTERM), ("sgd", signal.SIGINT), ("adam", signal.SIGTERM)]
 )
 def test_a_stopped_run_resumes_to_the_same_bits(tmp_path, optimizer, stop):
     recipe = paper_recipe(small_config(optimizer=optimizer))
@@ -198,7 +202,7 @@ def test_a_checkpoint_of_other_settings_is_refused_and_kept(tmp_path):
     before = (tmp_path / CHECKPOINT).read_bytes()
     with pytest.raises(InputError, match="trained with seed 3, not 4"):
         train(paper_recipe(small_config()), *small_data(), seed=4, folder=tmp_path, resume=True)
-    with pytest.raises(InputError, match=r"trained with training .*'learning_rate': 0.5"):
+    with pytest.raises(InputError, match=r"schedule.peak 0.002, not 0.5"):
         train(paper_recipe(small_config(learning_rate=0.5)), *small_data(), seed=3, folder=tmp_path, resume=True)
     assert (tmp_path / CHECKPOINT).read_bytes() == before
 
@@ -234,7 +238,7 @@ def test_a_step_moves_nothing_between_host_and_device(monkeypatch):
     images, labels = small_data()
     sampler = recipe.sampler(images, labels, "meta")
     drawn = torch.as_tensor(sampler.draw(np.random.default_rng(0), 2)).to("meta")
-    model = recipe.build().to("meta")
+    model = recipe.network().to("meta")
 
     def forbidden(*_, **__):
         raise AssertionError("a value of the host is sent to the device")
@@ -254,7 +258,7 @@ def test_a_full_disk_is_told_in_one_sentence_and_the_last_checkpoint_stays(tmp_p
     def full(*_):
         raise SafetensorError("I/O error: No space left on device")
 
-    monkeypatch.setattr(training, "save_file", full)
+    monkeypatch.setattr(checkpoints, "save_file", full)
     with pytest.raises(InputError, match=r"cannot write .*checkpoint\.safetensors: .*No space left on device"):
         final_weights(folder=tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == [CHECKPOINT]

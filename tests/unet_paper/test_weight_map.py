@@ -13,8 +13,8 @@ from scipy.spatial.distance import cdist
 from reproduce.benchmark_weight_map import MOSAIC, benchmark_weight_map, copied_recipe
 from reproduce.stacks import load_example
 from unet_paper import weight_map
-from unet_paper.data import read_labels
 from unet_paper.errors import InputError
+from unet_paper.tiff import read_labels
 from unet_paper.weight_map import cells_from_membranes, unet_weight_map
 
 SHAPES = st.one_of(

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from data_scripts.phantom import make_phantom
 from reproduce.systems import (
     SYSTEMS,
     build_system,
@@ -21,7 +22,6 @@ from reproduce.systems import (
 )
 from unet_paper.config import AugmentationConfig, ExperimentConfig, TrainingConfig
 from unet_paper.overlap_tile import predict_overlap_tile
-from data_scripts.phantom import make_phantom
 from unet_paper.predict import read_weights, save_weights
 from unet_paper.train import train, warmup_cosine
 

@@ -1,14 +1,11 @@
-"""Stacks in and out as TIFF, the three stacks of the challenge, and the folds of the cross-validation.
+"""Stacks in and out as TIFF.
 
 A stack is (Z, H, W), and every file is checked here, once. Images come out as float32 in [0, 1],
 labels as whole numbers; the voxel size travels with them. What a cell is, is not decided here.
 """
 
-import hashlib
 import logging
-import os
 from contextlib import contextmanager
-from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
@@ -21,8 +18,6 @@ from unet_paper.files import atomic_write
 
 WRITABLE = ("uint8", "uint16", "float32")  # the types of pixel ImageJ reads
 MOST_CHANNELS = 4  # of a composite; a longer axis C is a stack whose writer did not name its axes
-DEFAULT_FOLDER = Path("data") / "isbi2012"
-VOLUMES = ("train-volume", "train-labels", "test-volume")
 
 
 class Stack(NamedTuple):
@@ -43,37 +38,6 @@ class Stack(NamedTuple):
     voxel_size: tuple[float, float, float] | None = None
     unit: str | None = None
     note: str | None = None
-
-
-class IsbiData(NamedTuple):
-    """The challenge's data, or a stack in the same format.
-
-    Attributes
-    ----------
-    images : ndarray of float32, (30, 512, 512)
-        Training images in [0, 1].
-    labels : ndarray of uint8, (30, 512, 512)
-        0 = membrane, 1 = cell.
-    test_images : ndarray of float32, (30, 512, 512)
-        Test images in [0, 1].
-    sha256 : dict of str
-        SHA-256 of the pixels of each file by its name without suffix.
-    notes : tuple of str
-        One sentence for each file whose pixels were converted in a way the user should know of.
-    """
-
-    images: np.ndarray
-    labels: np.ndarray
-    test_images: np.ndarray
-    sha256: dict[str, str]
-    notes: tuple[str, ...] = ()
-
-
-class Fold(NamedTuple):
-    """Slice numbers, from 0, to train on and to hold out."""
-
-    train: tuple[int, ...]
-    held_out: tuple[int, ...]
 
 
 def read_stack(path):
@@ -245,92 +209,6 @@ def check_same_shape(first, second, first_name="the stack", second_name="the lab
         raise InputError(
             f"{first_name} has the shape {first.shape}, {second_name} {second.shape}; they must be the same"
         )
-
-
-def pixel_sha256(array):
-    """SHA-256 of the pixels in C order, as hexadecimal digits.
-
-    Examples
-    --------
-    >>> pixel_sha256(np.zeros(1, np.uint8))[:8]
-    '6e340b9c'
-    """
-    return hashlib.sha256(np.ascontiguousarray(array)).hexdigest()
-
-
-def find_data(folder=None):
-    """The folder of the challenge's data: `folder`, or else $ISBI2012_DIR, or else data/isbi2012.
-
-    Raises
-    ------
-    InputError
-        If a stack is missing there; the message says how to get it.
-    """
-    chosen = Path(folder or os.environ.get("ISBI2012_DIR") or DEFAULT_FOLDER)
-    missing = [f"{name}.tif" for name in VOLUMES if not (chosen / f"{name}.tif").is_file()]
-    if missing:
-        raise InputError(
-            f"{chosen} lacks {', '.join(missing)}: run `python -m data_scripts.isbi2012`, "
-            "or name the folder that has them with --data or ISBI2012_DIR"
-        )
-    return chosen
-
-
-def load_isbi(folder):
-    """Read the training and test stacks of the challenge, or stacks in the same format.
-
-    Parameters
-    ----------
-    folder : path-like
-        Folder with train-volume.tif, train-labels.tif (0 = membrane, one other value = cell) and test-volume.tif.
-
-    Returns
-    -------
-    IsbiData
-
-    Raises
-    ------
-    InputError
-        If a file is missing or illegal, images and labels differ in shape, or the labels number cells.
-    """
-    paths = {name: Path(folder) / f"{name}.tif" for name in VOLUMES}
-    images, test_images = read_images(paths["train-volume"]), read_images(paths["test-volume"])
-    labels = read_labels(paths["train-labels"])
-    check_same_shape(images.array, labels.array, str(paths["train-volume"]), str(paths["train-labels"]))
-    n_cell_values = np.count_nonzero(np.unique(labels.array))
-    if n_cell_values > 1:
-        raise InputError(
-            f"{paths['train-labels']} has {n_cell_values} values other than 0; legal: 0 for membrane, one for cell"
-        )
-    notes = tuple(stack.note for stack in (images, test_images) if stack.note)
-    sha256 = {name: pixel_sha256(read_stack(path).array) for name, path in paths.items()}
-    return IsbiData(images.array, (labels.array > 0).astype(np.uint8), test_images.array, sha256, notes)
-
-
-def folds(n_slices=30, n_folds=5):
-    """Split the slices into contiguous folds, each held out once.
-
-    Parameters
-    ----------
-    n_slices, n_folds : int
-        The folds' sizes differ by at most one.
-
-    Returns
-    -------
-    tuple of Fold
-
-    Examples
-    --------
-    >>> folds()[4].held_out
-    (24, 25, 26, 27, 28, 29)
-    >>> folds(3, 3)[1]
-    Fold(train=(0, 2), held_out=(1,))
-    """
-    if not 2 <= n_folds <= n_slices:
-        raise InputError(f"cannot split {n_slices} slices into {n_folds} folds; legal: 2 to {n_slices}")
-    edges = [number * n_slices // n_folds for number in range(n_folds + 1)]
-    held_out = [tuple(range(start, stop)) for start, stop in pairwise(edges)]
-    return tuple(Fold(tuple(s for s in range(n_slices) if s not in out), out) for out in held_out)
 
 
 @contextmanager

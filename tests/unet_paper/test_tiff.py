@@ -1,27 +1,11 @@
-"""Stacks survive a round trip; whatever is wrong with a file is told in one sentence; folds hold out once."""
-
-import os
-import resource
-from contextlib import contextmanager
-from pathlib import Path
+"""Stacks survive a round trip, and whatever is wrong with a file is told in one sentence."""
 
 import numpy as np
 import pytest
 import tifffile
 
-from unet_paper.data import (
-    check_same_shape,
-    find_data,
-    folds,
-    load_isbi,
-    pixel_sha256,
-    read_images,
-    read_labels,
-    read_stack,
-    write_stack,
-)
 from unet_paper.errors import InputError
-from unet_paper.files import atomic_write, check_writable
+from unet_paper.tiff import check_same_shape, read_images, read_labels, read_stack, write_stack
 
 RNG = np.random.default_rng(0)
 GRAY = RNG.integers(0, 256, (5, 24, 32), dtype=np.uint8)
@@ -31,17 +15,6 @@ def written(folder, array, **options):
     path = folder / "stack.tif"
     tifffile.imwrite(path, array, photometric=options.pop("photometric", "minisblack"), **options)
     return path
-
-
-@contextmanager
-def files_limited_to(n_bytes):
-    """Writing beyond the limit fails in the kernel, in the middle of a file, as on a full disk."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 # --- stacks in and out
@@ -249,149 +222,3 @@ def test_what_imagej_cannot_read_is_not_written(tmp_path, array, options, messag
     with pytest.raises(InputError, match=message):
         write_stack(tmp_path / "a.tif", array, **options)
     assert not list(tmp_path.iterdir())
-
-
-# --- files appear whole or not at all
-
-
-def test_a_disk_that_fills_up_leaves_the_old_file_and_no_other(tmp_path):
-    path = tmp_path / "a.tif"
-    write_stack(path, GRAY)
-    before = path.read_bytes()
-    noise = RNG.random((4, 64, 64), dtype=np.float32)
-    with files_limited_to(8192), pytest.raises(InputError, match=r"cannot write .*a\.tif: ") as raised:
-        write_stack(path, noise)
-    assert "\n" not in str(raised.value)
-    assert path.read_bytes() == before
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def fail_halfway(path, error):
-    with atomic_write(path) as temporary:
-        temporary.write_bytes(b"half")
-        raise error
-
-
-def test_no_space_left_is_said(tmp_path):
-    with pytest.raises(InputError, match="No space left on device"):
-        fail_halfway(tmp_path / "a", OSError(28, "No space left on device"))
-    assert not list(tmp_path.iterdir())
-
-
-def test_another_exception_passes_and_leaves_nothing(tmp_path):
-    for error in (ZeroDivisionError, KeyboardInterrupt):
-        with pytest.raises(error):
-            fail_halfway(tmp_path / "a", error)
-    assert not list(tmp_path.iterdir())
-
-
-def test_a_failure_of_another_kind_can_be_named(tmp_path):
-    with pytest.raises(InputError, match="full"), atomic_write(tmp_path / "a", failures=(OSError, KeyError)):
-        raise KeyError("full")
-
-
-def test_the_temporary_file_keeps_suffix_and_folder_and_the_file_gets_usual_rights(tmp_path):
-    with atomic_write(tmp_path / "figure.png") as temporary:
-        assert (temporary.parent, temporary.suffix) == (tmp_path, ".png")
-        temporary.write_bytes(b"x")
-    (tmp_path / "usual").touch()
-    assert (tmp_path / "figure.png").stat().st_mode == (tmp_path / "usual").stat().st_mode
-
-
-@pytest.mark.parametrize("write", [check_writable, lambda path: write_stack(path, GRAY)])
-def test_a_folder_that_cannot_be_written_is_told(tmp_path, write):
-    (tmp_path / "file").touch()
-    for path, message in [
-        (tmp_path / "none" / "a.tif", "folder does not exist"),
-        (tmp_path / "file" / "a.tif", "Not a directory"),
-        (tmp_path, "it is a folder"),
-    ]:
-        with pytest.raises(InputError, match=message):
-            write(path)
-    assert os.listdir(tmp_path) == ["file"]
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may write everywhere")
-def test_a_folder_without_permission_is_told(tmp_path):
-    tmp_path.chmod(0o500)
-    with pytest.raises(InputError, match="Permission denied"):
-        check_writable(tmp_path / "a.tif")
-    tmp_path.chmod(0o700)
-
-
-# --- the challenge's data and the folds
-
-
-def isbi_like(folder, labels=None):
-    write_stack(folder / "train-volume.tif", GRAY)
-    write_stack(folder / "train-labels.tif", np.where(GRAY > 90, 255, 0).astype(np.uint8) if labels is None else labels)
-    write_stack(folder / "test-volume.tif", GRAY[:, ::-1])
-    return folder
-
-
-def test_a_folder_in_the_challenges_format_is_loaded(tmp_path):
-    data = load_isbi(isbi_like(tmp_path))
-    np.testing.assert_array_equal(data.images, GRAY / np.float32(255))
-    np.testing.assert_array_equal(data.labels, GRAY > 90)
-    np.testing.assert_array_equal(data.test_images, data.images[:, ::-1])
-    assert data.sha256["train-volume"] == pixel_sha256(GRAY)
-    assert data.notes == ()
-
-
-def test_a_stack_that_was_scaled_is_noted(tmp_path):
-    write_stack(isbi_like(tmp_path) / "test-volume.tif", GRAY.astype(np.uint16))
-    (note,) = load_isbi(tmp_path).notes
-    assert "test-volume.tif has 16-bit pixels" in note
-
-
-def test_numbered_cells_are_no_labels_to_train_with(tmp_path):
-    cells = np.where(GRAY > 90, GRAY % 3, 0).astype(np.uint8)
-    with pytest.raises(InputError, match=r"train-labels\.tif has 2 values other than 0"):
-        load_isbi(isbi_like(tmp_path, labels=cells))
-    np.testing.assert_array_equal(load_isbi(isbi_like(tmp_path, labels=np.uint8(7) * (cells > 0))).labels, cells > 0)
-
-
-def test_training_images_and_labels_must_fit(tmp_path):
-    with pytest.raises(InputError, match="they must be the same"):
-        load_isbi(isbi_like(tmp_path, labels=GRAY[1:]))
-
-
-def test_the_real_data_is_30_slices_of_512_with_about_a_fifth_of_membrane(isbi_folder):
-    data = load_isbi(isbi_folder)
-    assert data.images.shape == data.labels.shape == data.test_images.shape == (30, 512, 512)
-    assert data.images.dtype == data.test_images.dtype == np.float32
-    assert np.unique(data.labels).tolist() == [0, 1]
-    assert 0.15 < (data.labels == 0).mean() < 0.3
-
-
-def test_the_folder_is_the_argument_then_the_environment_then_the_default(tmp_path, monkeypatch):
-    for name in ("a", "b", "data/isbi2012"):
-        (tmp_path / name).mkdir(parents=True)
-        isbi_like(tmp_path / name)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("ISBI2012_DIR", "b")
-    assert find_data("a") == Path("a")
-    assert find_data() == Path("b")
-    monkeypatch.delenv("ISBI2012_DIR")
-    assert find_data() == Path("data/isbi2012")
-    with pytest.raises(InputError, match=r"none lacks train-volume\.tif.*data_scripts\.isbi2012"):
-        find_data("none")
-
-
-@pytest.mark.parametrize(("n_slices", "n_folds"), [(30, 5), (10, 3), (4, 4)])
-def test_folds_are_contiguous_and_hold_out_every_slice_once(n_slices, n_folds):
-    made = folds(n_slices, n_folds)
-    assert [s for fold in made for s in fold.held_out] == list(range(n_slices))
-    for fold in made:
-        assert sorted(fold.train + fold.held_out) == list(range(n_slices))
-    assert max(len(f.held_out) for f in made) - min(len(f.held_out) for f in made) <= 1
-
-
-def test_the_five_folds_have_six_slices():
-    assert [fold.held_out[0] for fold in folds()] == [0, 6, 12, 18, 24]
-
-
-@pytest.mark.parametrize(("n_slices", "n_folds"), [(3, 4), (30, 1), (0, 0)])
-def test_impossible_folds_are_refused(n_slices, n_folds):
-    with pytest.raises(InputError, match="cannot split"):
-        folds(n_slices, n_folds)
