@@ -113,7 +113,7 @@ def write_phantom(folder, *, n_slices, size, seed):
 def main(argv=None):
     """Run the command; returns the exit status."""
     parser = argparse.ArgumentParser(
-        prog="python -m data_scripts.phantom", description="Write a synthetic stack as the files the challenge has."
+        prog="python -m data_scripts.phantom", description="Write a synthetic stack as the challenge's files."
     )
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="made if need be")
     parser.add_argument("--slices", type=int, default=30, help="slices of each stack (default: 30)")

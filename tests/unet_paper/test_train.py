@@ -27,12 +27,8 @@ from unet_paper.train import train
 
 
 def small_config(**changes):
-    return ExperimentConfig(
-        network=NetworkConfig(base_channels=4),
-        training=TrainingConfig(
-            **{"input_size": 252, "steps": 12, "warmup_steps": 2, "precision": "float32", **changes}
-        ),
-    )
+    small = {"input_size": 252, "steps": 12, "warmup_steps": 2, "precision": "float32"}
+    return ExperimentConfig(network=NetworkConfig(base_channels=4), training=TrainingConfig(**small | changes))
 
 
 def small_data():
