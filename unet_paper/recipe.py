@@ -100,6 +100,8 @@ def described(value):
     if not callable(value):
         return list(value) if isinstance(value, tuple) else value
     function, keywords = (value.func, value.keywords) if isinstance(value, partial) else (value, {})
+    if getattr(value, "args", ()):
+        raise TypeError(f"{function.__qualname__} has positional arguments; a recipe needs keywords")
     defaults = {}
     if function.__module__.split(".")[0] in OURS:
         parameters = inspect.signature(function).parameters.values()

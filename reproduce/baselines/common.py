@@ -16,6 +16,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from unet_paper.errors import InputError
+from unet_paper.recipe import Recipe
 from unet_paper.sampler import TileSampler
 
 TILE = 512  # side of a training tile and of a predicted tile of padded systems, pixels: one ISBI slice
@@ -52,7 +53,7 @@ class Padded(nn.Module):
     >>> network(torch.zeros(1, 1, 11, 8))
     Traceback (most recent call last):
     ...
-    unet_paper.errors.InputError: input side 11 is not a multiple of 2 above 6; nearest legal: 10, 12
+    unet_paper.errors.InputError: input side 11 must be a multiple of 2 above 6: 10, 12
     """
 
     def __init__(self, network, divisor, margin=MARGIN):
@@ -79,21 +80,38 @@ class Padded(nn.Module):
         if not nearest:
             nearest = [str(lost // self.divisor * self.divisor + self.divisor)]
         above = f" above {lost}" if lost else ""
-        raise InputError(
-            f"input side {side} is not a multiple of {self.divisor}{above}; nearest legal: {', '.join(nearest)}"
-        )
+        raise InputError(f"input side {side} must be a multiple of {self.divisor}{above}: {', '.join(nearest)}")
 
 
-def plain_sampler(config, size=TILE):
-    """The `sampler` of a `Recipe`: augmented tiles of `size` pixels without border or class weights."""
-    return partial(_plain_sampler, config, size)
+def padded_network(*, network, divisor, margin=MARGIN):
+    """`Padded` around ``network()``, for a `Recipe`."""
+    return Padded(network(), divisor, margin)
 
 
-def _plain_sampler(config, size, images, labels, device="cpu"):
+def baseline_recipe(config, network, *, divisor, loss, optimizer, schedule):
+    """The recipe of a padded baseline: augmented tiles without weights; steps and precision of the U-Net."""
+    return Recipe(
+        network=partial(padded_network, network=network, divisor=divisor),
+        loss=loss,
+        optimizer=optimizer,
+        schedule=schedule,
+        sampler=partial(plain_sampler, size=TILE, augmentation=config.augmentation),
+        steps=config.training.steps,
+        precision=config.training.precision,
+    )
+
+
+def plain_sampler(images, labels, device, *, size, augmentation):
+    """Augmented tiles of `size` pixels without border or class weights."""
     weights = np.ones(np.shape(images), np.float32)
     return TileSampler(
-        images, labels, weights, input_size=size, output_size=size, augmentation=config.augmentation, device=device
+        images, labels, weights, input_size=size, output_size=size, augmentation=augmentation, device=device
     )
+
+
+def constant(step, steps, *, rate):
+    """The same learning rate at every step."""
+    return rate
 
 
 def polynomial(step, steps, *, peak, power=0.9, floor=0.0):

@@ -1,7 +1,7 @@
 """Variants of the U-Net for the ablations: what the paper leaves open or argues for, changed alone.
 
 Each network is a class of its own, so that the network of the paper keeps no option that
-the paper does not have. `zero_padded_sampler` and `padded_sampler` make the tiles that go with them.
+the paper does not have.
 """
 
 import math
@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from reproduce.systems.common import MARGIN, TILE, Padded
+from reproduce.baselines.common import MARGIN, Padded
 from unet_paper import shapes
 from unet_paper.model import DoubleConvolution, UNet, UpConvolution, he_normal
+from unet_paper.recipe import weight_maps
 from unet_paper.sampler import TileSampler
-from unet_paper.train import weight_maps
 
 REACH = 0.8  # of its side a tile, rotated and deformed, reaches from its centre; half a border of zeros mirrors to it
 
@@ -52,14 +52,14 @@ class ReleasedUNet(UNet):
         self.expansive[0] = DoubleConvolution(3 * channels, channels).apply(he_normal)
 
 
-def padded(margin=MARGIN, **network):
+def padded_unet(*, margin=MARGIN, **network):
     """U-Net with zero padding in every 3x3 convolution, so that nothing is cropped.
 
     Sides are multiples of 16; in evaluation `margin` pixels a side are left out of the output.
 
     Examples
     --------
-    >>> padded(margin=8, base_channels=1).eval()(torch.zeros(1, 1, 32, 48)).shape
+    >>> padded_unet(margin=8, base_channels=1).eval()(torch.zeros(1, 1, 32, 48)).shape
     torch.Size([1, 2, 16, 32])
     """
     model = SamePaddingUNet(**network)
@@ -67,7 +67,7 @@ def padded(margin=MARGIN, **network):
 
 
 class SamePaddingUNet(UNet):
-    """The U-Net's layers with zero padding: logits as large as the image."""
+    """The U-Net's layers with zero padding: logits as large as the image, whose sides `Padded` checks."""
 
     def __init__(self, **network):
         super().__init__(**network)
@@ -75,41 +75,19 @@ class SamePaddingUNet(UNet):
             if isinstance(module, nn.Conv2d) and module.kernel_size == (3, 3):
                 module.padding = (1, 1)
 
-    def forward(self, image):
-        depth = self.config.depth
-        x, skips = image, []
-        for level, convolutions in enumerate(self.contracting):
-            x = convolutions(self.pool(x) if level else x)  # 512, 256, 128, 64, 32
-            if level >= depth - 1:
-                x = self.dropout(x)
-            skips.append(x)
-        for level in reversed(range(depth)):
-            x = self.expansive[level](torch.cat([self.up_convolutions[level](x), skips[level]], dim=1))
-        return self.score(x)  # (N, 2, 512, 512)
+    def check_side(self, side):
+        """Every side that `Padded` lets through is legal."""
 
 
-def padded_sampler(config, images, labels, device="cpu"):
-    """The paper's tiles for a padded network: 512 px in and out, with the weight map."""
-    return TileSampler(
-        images,
-        labels,
-        weight_maps(config, labels),
-        input_size=TILE,
-        output_size=TILE,
-        augmentation=config.augmentation,
-        device=device,
-    )
-
-
-def zero_padded_sampler(config, images, labels, device="cpu"):
+def zero_padded_sampler(images, labels, device, *, input_size, output_size, augmentation, weight_map):
     """The paper's tiles with zeros, the mean gray value, instead of the mirrored image around each slice."""
     return ZeroPaddedSampler(
         images,
         labels,
-        weight_maps(config, labels),
-        input_size=config.training.input_size,
-        output_size=shapes.output_size(config.training.input_size, config.network.depth),
-        augmentation=config.augmentation,
+        weight_maps(labels, weight_map),
+        input_size=input_size,
+        output_size=output_size,
+        augmentation=augmentation,
         device=device,
     )
 

@@ -22,13 +22,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from reproduce.experiment import System
-from reproduce.systems.common import TILE
+from reproduce.baselines.common import TILE
+from reproduce.experiment.run import Method
 from unet_paper.errors import InputError
 from unet_paper.loss import weighted_cross_entropy
 from unet_paper.model import he_normal
+from unet_paper.recipe import Recipe, warmup_cosine
 from unet_paper.sampler import Tile
-from unet_paper.train import Recipe, warmup_cosine
 
 WINDOW = 95  # pixels, section 2 and Table 1 of Ciresan et al.
 KERNELS = (4, 5, 4, 4)
@@ -40,29 +40,19 @@ UNET_MACS = 150.43e9  # multiply-adds of the U-Net for one 572 tile
 
 
 def build(config):
-    """N4 with the U-Net's budget of multiply-adds: nine to ten small steps for each of the U-Net's.
-
-    Shared with the U-Net's config: steps (so converted) and precision.
-    """
+    """N4 with the U-Net's budget of multiply-adds: nine to ten small steps for each of the U-Net's."""
     steps = max(1, round(config.training.steps * UNET_MACS / (BATCH * PATCH_MACS)))
     recipe = Recipe(
-        build=SlidingWindow,
+        network=SlidingWindow,
         loss=weighted_cross_entropy,
         optimizer=partial(torch.optim.SGD, lr=LEARNING_RATE),
-        learning_rate=partial(warmup_cosine, steps=steps, peak=LEARNING_RATE, warmup=0),
+        schedule=partial(warmup_cosine, peak=LEARNING_RATE),
         sampler=PatchSampler,
         steps=steps,
         batch=BATCH,
         precision=config.training.precision,
-        identity={
-            "system": "sliding-window",
-            "optimizer": {"name": "sgd", "learning_rate": LEARNING_RATE, "schedule": "cosine"},
-            "batch": BATCH,
-            "steps": steps,
-            "precision": config.training.precision,
-        },
     )
-    return System(
+    return Method(
         "sliding-window",
         "sliding window (Ciresan et al. 2012, N4)",
         recipe,
@@ -113,7 +103,7 @@ class SlidingWindow(nn.Module):
     def patchwise(self, windows):
         """Logits (N, 2, 1, 1) of the centre pixels of `windows` (N, 1, 95, 95)."""
         if tuple(windows.shape[-2:]) != (WINDOW, WINDOW):
-            raise InputError(f"windows of {tuple(windows.shape[-2:])} pixels; legal: ({WINDOW}, {WINDOW})")
+            raise InputError(f"windows of {tuple(windows.shape[-2:])} pixels; they must be ({WINDOW}, {WINDOW})")
         x = windows
         for convolution in self.convolutions:
             x = F.max_pool2d(F.relu(convolution(x)), 2)  # (N, 48, 46, 46), 21, 9, 3
@@ -123,7 +113,7 @@ class SlidingWindow(nn.Module):
     def dense(self, image):
         """Logits (N, 2, h - 94, w - 94) of every pixel of `image` (N, 1, h, w) that has a window."""
         if min(image.shape[-2:]) < WINDOW:
-            raise InputError(f"input side {min(image.shape[-2:])} is smaller than the window; legal: {WINDOW} and more")
+            raise InputError(f"input side {min(image.shape[-2:])} must be at least {WINDOW}, the window")
         x, dilation = image, 1
         for layer in self.convolutions:
             x = F.relu(F.conv2d(x, layer.weight, layer.bias, dilation=dilation))
@@ -147,13 +137,13 @@ class PatchSampler:
     Examples
     --------
     >>> labels = np.tile([0, 1], (1, 60, 30))
-    >>> sampler = PatchSampler(labels.astype(np.float32), labels)
+    >>> sampler = PatchSampler(labels.astype(np.float32), labels, "cpu")
     >>> tile = sampler(sampler.draw(np.random.default_rng(0), 4))
     >>> tile.image.shape, tile.labels.ravel().tolist()
     (torch.Size([4, 1, 95, 95]), [0, 1, 0, 1])
     """
 
-    def __init__(self, images, labels, device="cpu"):
+    def __init__(self, images, labels, device):
         mirrored = np.pad(images, ((0, 0), (MARGIN, MARGIN), (MARGIN, MARGIN)), "reflect")
         mirrored = torch.as_tensor(mirrored, dtype=torch.float32, device=device)
         self.windows = mirrored.unfold(1, WINDOW, 1).unfold(2, WINDOW, 1)  # a view, (Z, H, W, 95, 95)

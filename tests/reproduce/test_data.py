@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+from reproduce.stacks import load_example
 
 from data_scripts.phantom import write_phantom
-from reproduce.stacks import load_example
 from unet_paper.errors import InputError
 from unet_paper.tiff import read_stack, write_stack
 

@@ -11,41 +11,29 @@ four fifths of a slice, small trials settled on calling everything cell. Tiles a
 those of the U-Net here; the tutorials have no weight map.
 """
 
-from dataclasses import asdict
 from functools import partial
 
 import torch
 from torch import nn
 
-from reproduce.experiment import System
-from reproduce.systems.common import PADDED_PREDICTION, TILE, Padded, plain_sampler
-from unet_paper.train import Recipe
+from reproduce.baselines.common import PADDED_PREDICTION, baseline_recipe, constant
+from reproduce.experiment.run import Method
 
 LEARNING_RATE = 1e-5
+MEMBRANE = 0  # class of the Dice loss
 
 
 def build(config):
     """The tutorials' recipe; augmentation, steps and precision are the U-Net's."""
-    how = config.training
-    recipe = Recipe(
-        build=lambda: Padded(KerasUNet(), 16),
-        loss=dice_loss,
+    recipe = baseline_recipe(
+        config,
+        KerasUNet,
+        divisor=16,
+        loss=partial(dice_loss, target=MEMBRANE),
         optimizer=partial(torch.optim.Adam, lr=LEARNING_RATE, eps=1e-7),  # eps: Keras's default
-        learning_rate=lambda step: LEARNING_RATE,
-        sampler=plain_sampler(config),
-        steps=how.steps,
-        batch=1,
-        precision=how.precision,
-        identity={
-            "system": "keras-unet",
-            "optimizer": {"name": "adam", "learning_rate": LEARNING_RATE},
-            "tile": TILE,
-            "steps": how.steps,
-            "precision": how.precision,
-            "augmentation": asdict(config.augmentation),
-        },
+        schedule=partial(constant, rate=LEARNING_RATE),
     )
-    return System("keras-unet", "Keras U-Net of the tutorials", recipe, PADDED_PREDICTION)
+    return Method("keras-unet", "Keras U-Net of the tutorials", recipe, PADDED_PREDICTION)
 
 
 class KerasUNet(nn.Module):
@@ -94,14 +82,15 @@ def glorot_uniform(module):
         nn.init.zeros_(module.bias)
 
 
-def dice_loss(logits, labels, weights):
-    """One minus the Dice coefficient of membrane over the batch, smoothed by 1; `weights` are not used.
+def dice_loss(logits, labels, weights, *, target):
+    """One minus the Dice coefficient of class `target` over the batch, smoothed by 1; `weights` are not used.
 
     Examples
     --------
     >>> logits, labels = torch.tensor([[[[-100.0, 100.0]]]]), torch.tensor([[[0, 0]]])
-    >>> round(float(dice_loss(logits, labels, None)), 3)  # 1 - (2 * 1 + 1) / (1 + 2 + 1)
+    >>> round(float(dice_loss(logits, labels, None, target=0)), 3)  # 1 - (2 * 1 + 1) / (1 + 2 + 1)
     0.25
     """
-    membrane, truth = torch.sigmoid(-logits.float())[:, 0], (labels == 0).float()
-    return 1 - (2 * (membrane * truth).sum() + 1) / (membrane.sum() + truth.sum() + 1)
+    sign = 1 if target else -1
+    probability, truth = torch.sigmoid(sign * logits.float())[:, 0], (labels == target).float()
+    return 1 - (2 * (probability * truth).sum() + 1) / (probability.sum() + truth.sum() + 1)

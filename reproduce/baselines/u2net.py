@@ -8,42 +8,29 @@ default initialisation, as the authors' training program has them. Tiles and num
 U-Net's here, the batch is one tile.
 """
 
-from dataclasses import asdict
 from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from reproduce.experiment import System
-from reproduce.systems.common import PADDED_PREDICTION, TILE, Padded, plain_sampler
-from unet_paper.train import Recipe
+from reproduce.baselines.common import PADDED_PREDICTION, baseline_recipe, constant
+from reproduce.experiment.run import Method
 
 LEARNING_RATE = 1e-3
 
 
 def build(config):
     """The authors' recipe; augmentation, steps and precision are the U-Net's."""
-    how = config.training
-    recipe = Recipe(
-        build=lambda: Padded(U2Net(), 32),
+    recipe = baseline_recipe(
+        config,
+        U2Net,
+        divisor=32,
         loss=deep_cross_entropy,
         optimizer=partial(torch.optim.Adam, lr=LEARNING_RATE),
-        learning_rate=lambda step: LEARNING_RATE,
-        sampler=plain_sampler(config),
-        steps=how.steps,
-        batch=1,
-        precision=how.precision,
-        identity={
-            "system": "u2net",
-            "optimizer": {"name": "adam", "learning_rate": LEARNING_RATE},
-            "tile": TILE,
-            "steps": how.steps,
-            "precision": how.precision,
-            "augmentation": asdict(config.augmentation),
-        },
+        schedule=partial(constant, rate=LEARNING_RATE),
     )
-    return System("u2net", "U2-Net", recipe, PADDED_PREDICTION)
+    return Method("u2net", "U2-Net", recipe, PADDED_PREDICTION)
 
 
 class U2Net(nn.Module):

@@ -9,16 +9,14 @@ up-convolution; a head of 3x3 convolution, channel dropout 0.1 and 1x1 convoluti
 Tiles and number of steps are the U-Net's here, the batch is one tile.
 """
 
-from dataclasses import asdict
 from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from reproduce.experiment import System
-from reproduce.systems.common import PADDED_PREDICTION, TILE, Padded, plain_sampler, polynomial
-from unet_paper.train import Recipe
+from reproduce.baselines.common import PADDED_PREDICTION, baseline_recipe, polynomial
+from reproduce.experiment.run import Method
 
 LEARNING_RATE, FLOOR, MOMENTUM, WEIGHT_DECAY = 0.01, 1e-4, 0.9, 5e-4
 AUXILIARY = 0.4
@@ -26,32 +24,15 @@ AUXILIARY = 0.4
 
 def build(config):
     """The library's recipe; augmentation, steps and precision are the U-Net's."""
-    how = config.training
-    recipe = Recipe(
-        build=lambda: Padded(UNetS5D16(), 16),
-        loss=loss,
+    recipe = baseline_recipe(
+        config,
+        UNetS5D16,
+        divisor=16,
+        loss=partial(two_cross_entropies, auxiliary=AUXILIARY),
         optimizer=partial(torch.optim.SGD, lr=LEARNING_RATE, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY),
-        learning_rate=partial(polynomial, steps=how.steps, peak=LEARNING_RATE, floor=FLOOR),
-        sampler=plain_sampler(config),
-        steps=how.steps,
-        batch=1,
-        precision=how.precision,
-        identity={
-            "system": "mmsegmentation",
-            "optimizer": {
-                "name": "sgd",
-                "learning_rate": LEARNING_RATE,
-                "momentum": MOMENTUM,
-                "weight_decay": WEIGHT_DECAY,
-                "schedule": "poly 0.9",
-            },
-            "tile": TILE,
-            "steps": how.steps,
-            "precision": how.precision,
-            "augmentation": asdict(config.augmentation),
-        },
+        schedule=partial(polynomial, peak=LEARNING_RATE, floor=FLOOR),
     )
-    return System("mmsegmentation", "mmsegmentation UNet-S5-D16 + FCN head", recipe, PADDED_PREDICTION)
+    return Method("mmsegmentation", "mmsegmentation UNet-S5-D16 + FCN head", recipe, PADDED_PREDICTION)
 
 
 class UNetS5D16(nn.Module):
@@ -122,16 +103,16 @@ def initialise(module):
         nn.init.zeros_(module.bias)
 
 
-def loss(outputs, labels, weights):
-    """Cross entropy of the head plus 0.4 times that of the auxiliary head, enlarged to the labels.
+def two_cross_entropies(outputs, labels, weights, *, auxiliary):
+    """Cross entropy of the head plus `auxiliary` times that of the auxiliary head, enlarged to the labels.
 
     Examples
     --------
     >>> labels = torch.zeros(1, 4, 4, dtype=torch.int64)
     >>> equal = torch.zeros(1, 2, 4, 4), torch.zeros(1, 2, 2, 2)
-    >>> round(float(loss(equal, labels, None)), 4)  # 1.4 log 2
+    >>> round(float(two_cross_entropies(equal, labels, None, auxiliary=0.4)), 4)  # 1.4 log 2
     0.9704
     """
-    logits, auxiliary = (o.float() for o in outputs)
-    auxiliary = F.interpolate(auxiliary, size=labels.shape[-2:], mode="bilinear")
-    return F.cross_entropy(logits, labels) + AUXILIARY * F.cross_entropy(auxiliary, labels)
+    logits, coarse = (o.float() for o in outputs)
+    coarse = F.interpolate(coarse, size=labels.shape[-2:], mode="bilinear")
+    return F.cross_entropy(logits, labels) + auxiliary * F.cross_entropy(coarse, labels)

@@ -10,18 +10,16 @@ Different from nnU-Net: tiles and number of steps are the U-Net's here and the b
 enlarges coarse logits to the labels, where nnU-Net makes the labels coarser; Dice is the mean of both
 classes, where nnU-Net leaves out the background; its own augmentation, cascade and ensemble are left out.
 
-Needs MONAI (``pip install monai``), which is imported only when this system is used.
+Needs MONAI (``pip install monai``), which is imported only when this baseline is used.
 """
 
-from dataclasses import asdict
-from functools import partial
+from functools import cache, partial
 
 import torch
 
-from reproduce.experiment import System
-from reproduce.systems.common import PADDED_PREDICTION, TILE, Padded, plain_sampler, polynomial
+from reproduce.baselines.common import PADDED_PREDICTION, baseline_recipe, polynomial
+from reproduce.experiment.run import Method
 from unet_paper.errors import InputError
-from unet_paper.train import Recipe
 
 CHANNELS = (32, 64, 128, 256, 512, 512, 512, 512)
 SUPERVISED = 6  # resolutions that enter the loss
@@ -30,34 +28,18 @@ LEARNING_RATE, MOMENTUM, WEIGHT_DECAY, CLIP = 0.01, 0.99, 3e-5, 12.0
 
 def build(config):
     """nnU-Net's recipe; augmentation, steps and precision are the U-Net's."""
-    how = config.training
-    recipe = Recipe(
-        build=lambda: Padded(network(), 2 ** (len(CHANNELS) - 1)),
-        loss=DeepDiceCrossEntropy(),
-        optimizer=partial(ClippedSGD, lr=LEARNING_RATE, momentum=MOMENTUM, nesterov=True, weight_decay=WEIGHT_DECAY),
-        learning_rate=partial(polynomial, steps=how.steps, peak=LEARNING_RATE),
-        sampler=plain_sampler(config),
-        steps=how.steps,
-        batch=1,
-        precision=how.precision,
-        identity={
-            "system": "modern",
-            "optimizer": {
-                "name": "sgd, nesterov",
-                "learning_rate": LEARNING_RATE,
-                "momentum": MOMENTUM,
-                "weight_decay": WEIGHT_DECAY,
-                "clip": CLIP,
-                "supervised": SUPERVISED,
-                "schedule": "poly 0.9",
-            },
-            "tile": TILE,
-            "steps": how.steps,
-            "precision": how.precision,
-            "augmentation": asdict(config.augmentation),
-        },
+    monai()  # an `InputError` now rather than when training begins
+    recipe = baseline_recipe(
+        config,
+        partial(dynamic_unet, channels=CHANNELS, supervised=SUPERVISED),
+        divisor=2 ** (len(CHANNELS) - 1),
+        loss=deep_dice_cross_entropy,
+        optimizer=partial(
+            ClippedSGD, clip=CLIP, lr=LEARNING_RATE, momentum=MOMENTUM, nesterov=True, weight_decay=WEIGHT_DECAY
+        ),
+        schedule=partial(polynomial, peak=LEARNING_RATE),
     )
-    return System("modern", "nnU-Net's U-Net (MONAI DynUNet)", recipe, PADDED_PREDICTION)
+    return Method("modern", "nnU-Net's U-Net (MONAI DynUNet)", recipe, PADDED_PREDICTION)
 
 
 def monai():
@@ -66,11 +48,11 @@ def monai():
         import monai.losses
         import monai.networks.nets
     except ImportError as error:
-        raise InputError("the system 'modern' needs MONAI: pip install monai") from error
+        raise InputError("the baseline 'modern' needs MONAI: pip install monai") from error
     return monai
 
 
-def network(channels=CHANNELS, supervised=SUPERVISED):
+def dynamic_unet(*, channels, supervised):
     """DynUNet: (N, 1, h, w), sides multiples of 128, to logits (N, 2, h, w).
 
     In training the result is (N, supervised, 2, h, w), the coarser resolutions enlarged.
@@ -91,22 +73,27 @@ def network(channels=CHANNELS, supervised=SUPERVISED):
 
 
 class ClippedSGD(torch.optim.SGD):
-    """SGD that first shortens the gradient of all parameters to a norm of 12."""
+    """SGD that first shortens the gradient of all parameters to a norm of `clip`."""
+
+    def __init__(self, params, *, clip, **sgd):
+        super().__init__(params, **sgd)
+        self.clip = clip
 
     def step(self, closure=None):
         """One step, after clipping."""
         for group in self.param_groups:
-            torch.nn.utils.clip_grad_norm_(group["params"], CLIP)
+            torch.nn.utils.clip_grad_norm_(group["params"], self.clip)
         return super().step(closure)
 
 
-class DeepDiceCrossEntropy:
+@cache
+def dice_cross_entropy():
+    """MONAI's sum of Dice loss and cross entropy, of logits (N, 2, H, W) and labels (N, 1, H, W)."""
+    return monai().losses.DiceCELoss(softmax=True, to_onehot_y=True, batch=True)
+
+
+def deep_dice_cross_entropy(outputs, labels, weights):
     """Dice loss plus cross entropy at every supervised resolution, weighted 1, 1/2, 1/4, ... over their sum."""
-
-    def __init__(self):
-        self.loss = monai().losses.DiceCELoss(softmax=True, to_onehot_y=True, batch=True)
-
-    def __call__(self, outputs, labels, weights):
-        factors = [0.5**i for i in range(outputs.shape[1])]
-        parts = [f * self.loss(outputs[:, i].float(), labels[:, None]) for i, f in enumerate(factors)]
-        return sum(parts) / sum(factors)
+    factors = [0.5**i for i in range(outputs.shape[1])]
+    parts = [f * dice_cross_entropy()(outputs[:, i].float(), labels[:, None]) for i, f in enumerate(factors)]
+    return sum(parts) / sum(factors)

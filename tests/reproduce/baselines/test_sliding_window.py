@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
+from reproduce.systems.sliding_window import MARGIN, WINDOW, PatchSampler, SlidingWindow, measure_speed
 
 from reproduce.systems import common, sliding_window
-from reproduce.systems.sliding_window import MARGIN, WINDOW, PatchSampler, SlidingWindow, measure_speed
 from unet_paper.config import ExperimentConfig
 from unet_paper.errors import InputError
 
