@@ -11,11 +11,6 @@ from pathlib import Path
 
 from unet_paper.errors import InputError
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
-
 
 @contextmanager
 def atomic_write(path, *, failures=OSError):
@@ -126,29 +121,3 @@ def _reason(error):
     if isinstance(error, FileNotFoundError):
         return "the folder does not exist"
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
-
-
-@contextmanager
-def locked(folder):
-    """Hold the lock of `folder`, which must exist, against other processes of this program.
-
-    Raises
-    ------
-    InputError
-        If another process holds it.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> folder = tempfile.mkdtemp()
-    >>> with locked(folder):
-    ...     os.listdir(folder)
-    ['.lock']
-    """
-    with open(Path(folder) / ".lock", "w", encoding="utf-8") as file:
-        try:
-            if fcntl is not None:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise InputError(f"another process is at work in {folder}; wait for it, or name another folder") from error
-        yield
