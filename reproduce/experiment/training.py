@@ -53,6 +53,8 @@ def read_account(folder: Path) -> dict | None:
 
 def _train_split(method, split, data, folder, seed, device, out):
     images, labels = data.images[list(split.train)], data.labels[list(split.train)]
+    for left in folder.glob(".tmp??????"):
+        left.unlink()  # safetensors' own, of a run that was killed while it wrote
     commits = folder / "commits.txt"  # of every run with a part in this training: one may resume another's
     with open(commits, "a", encoding="utf-8") as file:
         file.write(records.commit_id() + "\n")
