@@ -19,7 +19,7 @@ from reproduce.figures.montage import montage_of_record
 from reproduce.report import render
 
 SLICES, SIDE, HELD_OUT, PHANTOM_SEED = 10, 512, 2, 2015
-BASE_CHANNELS, INPUT_SIZE, STEPS, LEARNING_RATE, WARMUP_STEPS = 8, 380, 700, 2e-3, 50
+BASE_CHANNELS, INPUT_SIZE, STEPS, LEARNING_RATE, WARMUP_STEPS = 8, 380, 600, 4e-3, 50
 
 
 def add_arguments(parser):
