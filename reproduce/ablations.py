@@ -17,12 +17,11 @@ from reproduce.experiment.options import (
     add_recipe_arguments,
     recipe_arguments,
     recipe_conditions,
-    recipe_config,
     whole,
 )
 from reproduce.experiment.run import Method, Run, splits
 from unet_paper.predict import ROTATIONS
-from unet_paper.recipe import paper_recipe
+from unet_paper.recipe import paper_recipe, recipe_config
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,11 @@ from data_scripts.phantom import write_phantom
 from reproduce.baselines.unet import build
 from reproduce.data import load_data
 from reproduce.experiment.execute import execute
-from reproduce.experiment.options import recipe_config, whole
+from reproduce.experiment.options import whole
 from reproduce.experiment.run import Run, Split
 from reproduce.figures.montage import montage_of_record
 from reproduce.report import render
+from unet_paper.recipe import recipe_config
 
 SLICES, SIDE, HELD_OUT, PHANTOM_SEED = 10, 512, 2, 2015
 BASE_CHANNELS, INPUT_SIZE, STEPS, LEARNING_RATE, WARMUP_STEPS = 8, 380, 600, 4e-3, 50

@@ -10,11 +10,11 @@ import itertools
 
 from reproduce.data import load_data
 from reproduce.experiment.execute import execute
-from reproduce.experiment.options import positive, recipe_conditions, recipe_config, whole
+from reproduce.experiment.options import positive, recipe_conditions, whole
 from reproduce.experiment.run import Method, Run, inner, splits
 from unet_paper.config import ExperimentConfig
 from unet_paper.predict import ROTATIONS
-from unet_paper.recipe import paper_recipe
+from unet_paper.recipe import paper_recipe, recipe_config
 
 NETWORK, TRAINING = ExperimentConfig().network, ExperimentConfig().training
 

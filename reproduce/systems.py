@@ -16,11 +16,12 @@ from reproduce.baselines.common import multiply_adds
 from reproduce.baselines.sliding_window import SlidingWindow, measure_speed
 from reproduce.data import load_data
 from reproduce.experiment.execute import execute
-from reproduce.experiment.options import add_recipe_arguments, positive, recipe_arguments, recipe_config, whole
+from reproduce.experiment.options import add_recipe_arguments, positive, recipe_arguments, whole
 from reproduce.experiment.run import Run, splits
 from unet_paper import shapes
 from unet_paper.errors import InputError
 from unet_paper.predict import ROTATIONS
+from unet_paper.recipe import recipe_config
 
 SLICE = 512  # side of an ISBI slice, pixels
 

@@ -11,12 +11,13 @@ import re
 from reproduce.baselines.unet import build
 from reproduce.data import load_data, with_test_labels
 from reproduce.experiment.execute import execute
-from reproduce.experiment.options import add_recipe_arguments, recipe_arguments, recipe_config, whole
+from reproduce.experiment.options import add_recipe_arguments, recipe_arguments, whole
 from reproduce.experiment.run import Run, every_slice, splits
 from reproduce.experiment.scoring import average
 from reproduce.figures.montage import montage_of_record
 from unet_paper.errors import InputError
 from unet_paper.predict import ROTATIONS
+from unet_paper.recipe import recipe_config
 
 
 def add_arguments(parser):

@@ -6,9 +6,8 @@ of its own it tells the network from its optimiser.
 
 from dataclasses import replace
 
-from reproduce.experiment.options import ADAM
 from reproduce.experiment.run import Method
-from unet_paper.recipe import paper_recipe
+from unet_paper.recipe import ADAM, paper_recipe
 
 
 def build(config):

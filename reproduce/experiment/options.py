@@ -1,13 +1,10 @@
-"""Arguments that commands share, and the configuration they stand for."""
+"""Arguments that commands share; `unet_paper.recipe.recipe_config` says what they stand for."""
 
 import argparse
 import math
-from dataclasses import replace
 
 from unet_paper.config import ExperimentConfig
-from unet_paper.device import choose_precision
-
-ADAM = {"optimizer": "adam", "learning_rate": 1e-4, "warmup_steps": 100}  # the later tool's optimiser
+from unet_paper.recipe import ADAM
 
 
 def whole(least: int, most: int = 2**63 - 1):
@@ -66,39 +63,6 @@ def recipe_arguments(arguments) -> dict:
     """The arguments of `add_recipe_arguments` as keywords of `recipe_config`."""
     names = ("steps", "base_channels", "optimizer", "learning_rate", "warmup")
     return {name: getattr(arguments, name) for name in names if hasattr(arguments, name)}
-
-
-def recipe_config(
-    device: str,
-    *,
-    steps: int | None = None,
-    base_channels: int | None = None,
-    optimizer: str | None = None,
-    learning_rate: float | None = None,
-    warmup: int | None = None,
-) -> ExperimentConfig:
-    """The paper's values with what is given instead, in the precision that is fast on `device`.
-
-    Unless given, at most a third of the steps are warm-up, and Adam has its own rate and warm-up.
-
-    Examples
-    --------
-    >>> short = recipe_config("cpu", steps=600).training
-    >>> short.steps, short.warmup_steps
-    (600, 200)
-    >>> recipe_config("cpu", optimizer="adam", warmup=7).training.warmup_steps
-    7
-    """
-    paper = ExperimentConfig()
-    training = replace(paper.training, precision=choose_precision(device))
-    if optimizer == ADAM["optimizer"]:
-        training = replace(training, **ADAM)
-    training = replace(training, optimizer=optimizer or training.optimizer, steps=steps or training.steps)
-    training = replace(training, warmup_steps=min(training.warmup_steps, training.steps // 3))
-    given = {"learning_rate": learning_rate, "warmup_steps": warmup}
-    training = replace(training, **{name: value for name, value in given.items() if value is not None})
-    network = replace(paper.network, base_channels=base_channels or paper.network.base_channels)
-    return replace(paper, network=network, training=training)
 
 
 def recipe_conditions(config: ExperimentConfig) -> dict:
