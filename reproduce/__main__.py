@@ -20,7 +20,7 @@ COMMANDS = {
     "sweep": ("sweep", "learning rates and steps on one fold"),
     "ablations": ("ablations", "what each part of the recipe brings"),
     "systems": ("compare_systems", "every other system as a row of the same table"),
-    "benchmark": ("benchmark", "speed and memory of training, inference, weight map and metrics"),
+    "benchmark": ("benchmark.command", "speed and memory of training, inference, weight map and metrics"),
     "render": ("render", "tables and figures from the records"),
     "compare": ("compare", "two record files side by side, with a verdict"),
 }
