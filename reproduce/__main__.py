@@ -26,13 +26,25 @@ GROUPS = {
         "list": ("report.claims", "each claim of the paper, the command that checks it, the verdict"),
         "render": ("report.render", "tables and figures from the records"),
         "compare": ("report.compare", "two record files side by side, with a verdict"),
+        "verify": ("verify", "score every stored map again and compare with its record"),
         "publish": ("publish", "take what was run into results/"),
     },
 }
 COMMANDS = {name: entry for group in GROUPS.values() for name, entry in group.items()}
-WITH_DATA = ("table1", "figure1", "figure2", "figure3", "elastic", "sweep", "ablations", "systems", "benchmark")
+WITH_DATA = (
+    "table1",
+    "figure1",
+    "figure2",
+    "figure3",
+    "elastic",
+    "sweep",
+    "ablations",
+    "systems",
+    "benchmark",
+    "verify",
+)
 WITH_DEVICE = ("quick", "table1", "sweep", "ablations", "systems", "benchmark")
-OF_RESULTS = ("list", "render")
+OF_RESULTS = ("list", "render", "verify")
 WITH_SEED = (*WITH_DEVICE, "figure2", "figure3", "elastic")
 
 
