@@ -12,7 +12,7 @@ import unet_paper
 ROOT = Path(__file__).resolve().parent.parent
 FLOORS = {
     0: ("errors", "config", "shapes", "files"),
-    1: ("data", "phantom", "compiled", "weight_map", "metrics"),
+    1: ("data", "phantom", "compiled", "weight_map", "metrics", "segment"),
     2: ("model", "loss", "elastic", "optimizer", "graph"),
     3: ("sampler", "overlap_tile"),
     4: ("train", "predict"),
