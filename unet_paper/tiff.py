@@ -16,7 +16,7 @@ import tifffile
 from unet_paper.errors import InputError
 from unet_paper.files import atomic_write
 
-WRITABLE = ("uint8", "uint16", "float32")  # the types of pixel ImageJ reads
+WRITABLE = ("uint8", "uint16", "uint32", "float32")
 MOST_CHANNELS = 4  # of a composite; a longer axis C is a stack whose writer did not name its axes
 
 
@@ -161,13 +161,13 @@ def read_labels(path):
 
 
 def write_stack(path, array, *, voxel_size=None, unit=None):
-    """Write a stack as a zlib-compressed TIFF that ImageJ opens, whole or not at all.
+    """Write a stack as a zlib-compressed TIFF, whole or not at all; ImageJ opens all types but uint32.
 
     Parameters
     ----------
     path : path-like
         File to write or replace, in a folder that exists.
-    array : ndarray of uint8, uint16 or float32, (Z, H, W)
+    array : ndarray of uint8, uint16, uint32 or float32, (Z, H, W)
     voxel_size : sequence of 3 floats, optional
         Size of a voxel along (z, y, x), above 0.
     unit : str, optional
@@ -192,8 +192,9 @@ def write_stack(path, array, *, voxel_size=None, unit=None):
         metadata["spacing"], resolution = z, (1 / x, 1 / y)
     if unit:
         metadata["unit"] = "".join(c if c.isascii() else f"\\u{ord(c):04X}" for c in unit)  # ImageJ's spelling
+    form = {"imagej": True} if array.dtype != np.uint32 else {"photometric": "minisblack"}
     with atomic_write(path) as temporary:
-        tifffile.imwrite(temporary, array, imagej=True, compression="zlib", metadata=metadata, resolution=resolution)
+        tifffile.imwrite(temporary, array, **form, compression="zlib", metadata=metadata, resolution=resolution)
 
 
 def check_same_shape(first, second, first_name="the stack", second_name="the labels"):
