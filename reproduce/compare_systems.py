@@ -13,7 +13,7 @@ import torch
 
 from reproduce import experiment, records
 from reproduce.ablations import attempt
-from reproduce.montage import draw_systems
+from reproduce.figures.montage import draw_methods_montage
 from reproduce.rows import latest, title
 from reproduce.stacks import load_data
 from reproduce.systems import SYSTEMS, build_system
@@ -84,13 +84,13 @@ def montage(data, out):
         if record.conditions["seeds"] == what["seeds"] and path.exists():
             probability = read_images(path).array
             maps[title(record)] = probability, metrics.score(data.labels[slices], probability)
-    return draw_systems(
+    return draw_methods_montage(
         data.images[slices],
         data.labels[slices],
         maps,
         out / "figures" / "systems_montage.png",
-        names=[f"slice {z}" for z in slices],
-        words=f"{budget_text(newest)} on {device(newest)}, rotations {what['rotations']}",
+        titles=[f"slice {z}" for z in slices],
+        heading=f"{budget_text(newest)} on {device(newest)}, rotations {what['rotations']}",
     )
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from reproduce import experiment, records
-from reproduce.montage import draw_montage
+from reproduce.figures.montage import draw_montage
 from reproduce.stacks import load_data
 from reproduce.systems import SYSTEMS, build_system
 from unet_paper import metrics
