@@ -17,6 +17,7 @@ COMMANDS = {
     "figure3": ("figures.figure3", "cells and the weight map, Figure 3"),
     "table1": ("table1", "train, predict and score on ISBI 2012, Table 1"),
     "elastic": ("figures.elastic", "elastic deformation of a grid and of a slice, section 3.1"),
+    "segmentation": ("figures.segmentation", "a slice of any stack with its probability and its cells"),
     "sweep": ("sweep", "learning rates and steps on one fold"),
     "ablations": ("ablations", "what each part of the recipe brings"),
     "systems": ("compare_systems", "every other system as a row of the same table"),
@@ -25,7 +26,7 @@ COMMANDS = {
     "compare": ("compare", "two record files side by side, with a verdict"),
 }
 
-WITHOUT_DEVICE = ("list", "render", "compare")
+WITHOUT_DEVICE = ("list", "segmentation", "render", "compare")
 
 
 def parser(chosen=None):
