@@ -148,8 +148,6 @@ def save_checkpoint(path: Path, model, optimizer, configuration: dict, curve: Cu
             if value is not None:
                 tensors[f"optimizer.{index}.{name}"] = torch.as_tensor(value)
     make_folder(path.parent)
-    for left in path.parent.glob(f".{path.stem}-*{path.suffix}"):
-        left.unlink()  # of a run that was killed while it wrote
     state = json.dumps({"configuration": configuration, "curve": curve._asdict()})
     with atomic_write(path, failures=(OSError, SafetensorError)) as temporary:
         copies = {name: value.clone(memory_format=torch.contiguous_format) for name, value in tensors.items()}

@@ -19,7 +19,7 @@ import tifffile
 from unet_paper.errors import InputError
 from unet_paper.files import atomic_write, check_readable
 
-WRITABLE = ("uint8", "uint16", "float32")  # the types of pixel ImageJ reads
+WRITABLE = ("uint8", "uint16", "uint32", "float32")
 MOST_CHANNELS = 4  # of a composite; a longer axis C is a stack whose writer did not name its axes
 LARGEST_IMAGEJ = 2**32 - 2**25  # bytes of pixels; offsets of a TIFF that is not BigTIFF have 32 bits
 LARGEST_LABEL = 2**53  # up to which floats are whole numbers one by one
@@ -188,7 +188,7 @@ def write_stack(
     ----------
     path : path-like
         File to write or replace, in a folder that exists.
-    array : ndarray of uint8, uint16 or float32, (Z, H, W)
+    array : ndarray of uint8, uint16, uint32 or float32, (Z, H, W)
     voxel_size, unit
         As for `write_slices`.
 
@@ -212,7 +212,7 @@ def write_slices(
 ) -> None:
     """Write slices as they are computed to one zlib-compressed TIFF, which appears when it is complete.
 
-    ImageJ opens it. Pixels of 4 GiB and more are written as BigTIFF, which Fiji opens through Bio-Formats.
+    ImageJ opens all types but uint32, up to 4 GiB of pixels; more is written as BigTIFF, for Fiji's Bio-Formats.
 
     Parameters
     ----------
@@ -222,7 +222,7 @@ def write_slices(
         Taken one by one; none is kept.
     shape : tuple of 3 ints
         (Z, H, W).
-    dtype : {"uint8", "uint16", "float32"}
+    dtype : {"uint8", "uint16", "uint32", "float32"}
     voxel_size : sequence of 3 floats, optional
         Size of a voxel along (z, y, x), above 0.
     unit : str, optional
@@ -247,15 +247,15 @@ def write_slices(
         metadata["spacing"], resolution = z, (1 / x, 1 / y)
     if unit:
         metadata["unit"] = "".join(c if c.isascii() else f"\\u{ord(c):04X}" for c in unit)  # ImageJ's spelling
-    fits = np.prod(shape, dtype=object) * dtype.itemsize <= LARGEST_IMAGEJ
+    is_big = math.prod(shape) * dtype.itemsize > LARGEST_IMAGEJ
     with atomic_write(path) as temporary:
         tifffile.imwrite(
             temporary,
             _finite(path, slices),
             shape=shape,
             dtype=dtype,
-            imagej=fits,
-            bigtiff=not fits,
+            imagej=dtype != np.uint32 and not is_big,
+            bigtiff=is_big,
             photometric="minisblack",
             compression="zlib",
             metadata=metadata,

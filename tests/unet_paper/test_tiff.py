@@ -23,7 +23,7 @@ def written(folder, array, **options):
 # --- stacks in and out
 
 
-@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "uint32", "float32"])
 def test_a_written_stack_is_read_back_unchanged_with_its_voxel_size(tmp_path, dtype):
     array = RNG.integers(0, 256, (3, 17, 19)).astype(dtype)
     write_stack(tmp_path / "a.tif", array, voxel_size=(50, 4, 5), unit="µm")
