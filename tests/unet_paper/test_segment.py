@@ -14,9 +14,9 @@ from scipy import ndimage
 
 from unet_paper import __main__ as commands
 from unet_paper import metrics
-from unet_paper.data import read_stack, write_stack
 from unet_paper.errors import InputError
 from unet_paper.segment import segment
+from unet_paper.tiff import read_stack, write_stack
 
 GOLDEN = Path(__file__).parent / "metrics" / "golden"
 LEVELS = st.sampled_from([0, 0.2, np.float32(0.2), 0.5, 0.8, 1])
