@@ -6,8 +6,8 @@ Drawn by the sampler's own functions, with the displacements of the nodes as arr
 import numpy as np
 import torch
 
-from reproduce.figures.style import COLOURS, new_figure, save_figure, show
 from reproduce.data import load_example
+from reproduce.figures.style import COLOURS, new_figure, save_figure, show
 from unet_paper.config import AugmentationConfig
 from unet_paper.elastic import dense_displacement, draw_node_displacements, resample, spline_matrix, tile_coordinates
 from unet_paper.errors import InputError

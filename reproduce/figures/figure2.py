@@ -12,12 +12,13 @@ import torch
 from matplotlib.colors import to_rgba
 from matplotlib.patches import Rectangle
 
-from reproduce.figures.style import COLOURS, new_figure, save_figure, show
 from reproduce.data import load_example
+from reproduce.figures.style import COLOURS, new_figure, save_figure, show
 from unet_paper import shapes
+from unet_paper.checkpoint import load_weights
 from unet_paper.model import UNet
 from unet_paper.overlap_tile import mirrored
-from unet_paper.predict import load_weights, predict_stack
+from unet_paper.predict import predict_stack
 from unet_paper.train import gray_statistics
 
 BASE_CHANNELS = 8  # of the untrained network: seams do not depend on the width

@@ -2,8 +2,8 @@
 
 from skimage.segmentation import relabel_sequential
 
-from reproduce.figures.style import coloured, new_figure, save_figure, show
 from reproduce.data import load_example
+from reproduce.figures.style import coloured, new_figure, save_figure, show
 from unet_paper.errors import InputError
 from unet_paper.weight_map import cells_from_membranes, unet_weight_map
 

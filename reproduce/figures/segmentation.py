@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from reproduce.figures.style import new_figure, outlined, save_figure, show
-from unet_paper.data import check_same_shape, read_images, read_labels
 from unet_paper.errors import InputError
+from unet_paper.tiff import check_same_shape, read_images, read_labels
 
 
 def add_arguments(parser):

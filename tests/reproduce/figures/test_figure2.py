@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from reproduce.figures import figure2
+from unet_paper.checkpoint import save_weights
 from unet_paper.model import UNet
-from unet_paper.predict import save_weights
 
 
 @pytest.mark.parametrize("weights", [[], ["--weights", "two.safetensors"]])

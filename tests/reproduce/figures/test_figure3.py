@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from reproduce.figures import figure3, style
+from data_scripts.phantom import make_phantom
 from reproduce.data import Example
+from reproduce.figures import figure3, style
 from unet_paper.errors import InputError
-from unet_paper.phantom import make_phantom
 from unet_paper.weight_map import cells_from_membranes, unet_weight_map
 
 

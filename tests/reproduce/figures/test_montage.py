@@ -7,10 +7,10 @@ import pytest
 from matplotlib.colors import to_rgb
 from PIL import Image
 
+from data_scripts.phantom import make_phantom
 from reproduce.figures import montage
 from reproduce.figures.style import outlined
 from unet_paper import metrics
-from unet_paper.phantom import make_phantom
 from unet_paper.segment import segment
 
 IMAGES, LABELS = make_phantom(5, 64, 64, seed=0)

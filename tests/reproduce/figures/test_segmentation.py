@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
+from data_scripts.phantom import make_phantom
 from reproduce.figures import segmentation
-from unet_paper.data import write_stack
 from unet_paper.errors import InputError
-from unet_paper.phantom import make_phantom
 from unet_paper.segment import segment
+from unet_paper.tiff import write_stack
 
 IMAGES, LABELS = make_phantom(3, 64, 48, seed=0)
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from data_scripts.phantom import make_phantom
 from reproduce.figures.style import CELL_COLOURS, coloured, new_figure, outlined, save_figure, show
 from unet_paper.errors import InputError
-from unet_paper.phantom import make_phantom
 from unet_paper.weight_map import cells_from_membranes
 
 CELLS = np.kron([[1, 2], [3, 0]], np.ones((8, 8), int))
