@@ -15,6 +15,7 @@ GROUPS = {
         "figure2": ("figures.figure2", "overlap-tile with mirrored context, Figure 2"),
         "figure3": ("figures.figure3", "cells and the weight map, Figure 3"),
         "elastic": ("figures.elastic", "elastic deformation of a grid and of a slice, section 3.1"),
+        "segmentation": ("figures.segmentation", "a slice, its probability map and its cells as a picture"),
     },
     "measure": {
         "sweep": ("sweep", "learning rates and steps on training slices of one fold"),
