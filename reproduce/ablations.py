@@ -145,7 +145,7 @@ def runs_of(config, names, *, folds, seeds, sizes, n_slices, rotations):
             experiment,
             method,
             splits(n_slices, [fold], n_train=size),
-            seed,
+            (seed,),
             rotations,
             {"variant": name, **recipe_conditions(config)},
         )

@@ -48,7 +48,7 @@ def run(arguments):
             "systems",
             method,
             splits(len(data.images), arguments.folds),
-            seed,
+            (seed,),
             tuple(arguments.rotations),
             {"budget": budget},
             partial(cost, method, device=arguments.device),

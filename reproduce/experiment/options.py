@@ -5,8 +5,8 @@ import math
 from dataclasses import replace
 
 from unet_paper.config import ExperimentConfig
-from unet_paper.device import choose_precision
 
+ROTATIONS = ("none", "eight", "seven")  # of unet_paper.predict, which needs torch
 ADAM = {"optimizer": "adam", "learning_rate": 1e-4, "warmup_steps": 100}  # the later tool's optimiser
 
 
@@ -15,9 +15,10 @@ def whole(least: int, most: int = 2**63 - 1):
 
     def number(text):
         value = int(text)
-        if not least <= value <= most:
-            above = f"at least {least}" if most == 2**63 - 1 else f"{least} to {most}"
-            raise argparse.ArgumentTypeError(f"{text} must be {above}")
+        if value < least:
+            raise argparse.ArgumentTypeError(f"{text} must be at least {least}")
+        if value > most:
+            raise argparse.ArgumentTypeError(f"{text} must be at most {most}")
         return value
 
     number.__name__ = "whole number"  # argparse: "invalid whole number value"
@@ -89,6 +90,8 @@ def recipe_config(
     >>> recipe_config("cpu", optimizer="adam", warmup=7).training.warmup_steps
     7
     """
+    from unet_paper.device import choose_precision  # torch, only now
+
     paper = ExperimentConfig()
     training = replace(paper.training, precision=choose_precision(device))
     if optimizer == ADAM["optimizer"]:
