@@ -128,8 +128,8 @@ def test_a_segmentation_stored_as_0_and_1_is_told(folder, capsys, dtype):
 def network_file(path, base_channels, said=None, **sizes):
     """Weights of an untrained network that says in its metadata to have `said` channels."""
     torch = pytest.importorskip("torch")
+    from unet_paper.checkpoint import save_weights
     from unet_paper.model import UNet
-    from unet_paper.predict import save_weights
 
     torch.manual_seed(0)
     network = {"in_channels": 1, "n_classes": 2, "base_channels": said or base_channels, "depth": 4, "dropout": 0.5}
@@ -139,6 +139,7 @@ def network_file(path, base_channels, said=None, **sizes):
 
 def test_predict_writes_the_probability_the_network_gives(folder, monkeypatch):
     from unet_paper import predict
+    from unet_paper.checkpoint import load_weights
 
     predict_stack = partial(predict.predict_stack, tile=68, stride=64)  # small, as the slice is
     monkeypatch.setattr(predict, "predict_stack", predict_stack)
@@ -146,7 +147,7 @@ def test_predict_writes_the_probability_the_network_gives(folder, monkeypatch):
     write_stack("slice.tif", IMAGES[:1], voxel_size=(50, 4, 4), unit="nm")
     arguments = ["--weights", "net.safetensors", "--device", "cpu", "--rotations", "none"]
     assert commands.main(["predict", "slice.tif", "map.tif", *arguments]) == 0
-    model, _ = predict.load_weights("net.safetensors")
+    model, _ = load_weights("net.safetensors")
     images = IMAGES[:1] / np.float32(255)
     expected = predict_stack(model, images, mean=0.55, std=0.13, rotations="none", device="cpu")
     written = read_stack("map.tif")
