@@ -14,7 +14,7 @@ from reproduce.benchmark.metrics import benchmark_metrics
 from reproduce.benchmark.timing import Bench, ceilings, on_gpu
 from reproduce.benchmark.training import benchmark_training
 from reproduce.benchmark.weight_map import benchmark_weight_map
-from reproduce.rows import measure_text
+from reproduce.report.text import measure_text
 from reproduce.stacks import load_example
 from unet_paper.config import ExperimentConfig
 

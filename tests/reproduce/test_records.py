@@ -5,12 +5,13 @@ import json
 
 import pytest
 
-from reproduce import records, rows
+from reproduce import records
 from reproduce.records import RESULTS, Record
+from reproduce.report import select
 from unet_paper.errors import InputError
 
-NEWEST = rows.latest(records.read(RESULTS / "records.jsonl"))
-SCORED = [r for r in NEWEST if r.prediction and r.conditions["slices"][0].isdigit()]  # the others need test labels
+NEWEST = select.read(RESULTS / "records.jsonl")
+SCORED = [r for r in NEWEST if r.prediction and r.volume == "train"]  # the others need test labels
 PROVENANCE = dict.fromkeys(records.PROVENANCE, "something")
 
 
@@ -85,21 +86,19 @@ def test_the_projects_own_records_are_valid_and_their_maps_exist():
         assert one.prediction is None or (RESULTS / one.prediction).is_file(), one
 
 
-@pytest.mark.parametrize("stored", SCORED, ids=lambda record: record.prediction)
+@pytest.mark.parametrize("stored", SCORED, ids=lambda row: row.prediction)
 def test_a_recorded_score_is_the_score_of_the_stored_map(isbi_folder, stored):
     from reproduce.experiment import score_stored
     from unet_paper.isbi import load_isbi
 
-    runs = [map(int, run.split("-")) for run in stored.conditions["slices"].split("+")]
-    slices = [z for first, last in runs for z in range(first, last + 1)]
-    labels = load_isbi(isbi_folder).labels[slices]
+    labels = load_isbi(isbi_folder).labels[list(stored.slices)]
     assert score_stored(RESULTS / stored.prediction, labels) == pytest.approx(stored.scores, abs=1e-9)
 
 
 def benchmark(group):
     """The newest measures of a benchmarked group by name and image or batch."""
-    mine = [r for r in NEWEST if r.experiment == "benchmark" and r.conditions["group"] == group]
-    return {(r.name, r.conditions.get("image", r.conditions.get("batch"))): r.measures for r in mine}
+    mine = [r for r in NEWEST if r.experiment == "benchmark" and r.settings["group"] == group]
+    return {(r.name, r.settings.get("image", r.settings.get("batch"))): r.measures for r in mine}
 
 
 def test_the_measured_weight_map_is_as_fast_and_small_as_it_is_said_to_be():

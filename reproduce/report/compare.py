@@ -8,8 +8,9 @@ import json
 from pathlib import Path
 from typing import NamedTuple
 
-from reproduce.records import RESULTS, SCORES, Record, read
-from reproduce.rows import DECIMALS, grouped, key, latest
+from reproduce.records import RESULTS
+from reproduce.report.select import Row, grouped, key, published, read
+from reproduce.report.text import DECIMALS, conditions_text
 from unet_paper.errors import InputError
 
 PAPER = "paper"
@@ -47,7 +48,7 @@ def run(arguments):
     found, alone = compare(first, second, tolerances)
     if not found:
         raise InputError(f"no row of {arguments.first} has a partner with the same metric in {arguments.second}")
-    if any(row.provenance.get(PAPER) for row in first + second):
+    if any(row.volume == PAPER for row in first + second):
         print("the paper's scores are of the hidden labels of the test volume; results/TABLES.md: what is comparable")
     unknown = sorted(set(asked) - {d.metric for d in found})
     if unknown:
@@ -70,17 +71,17 @@ def run(arguments):
 
 def compare(first, second, tolerances):
     """The differences of matched rows, and the names of the rows of `first` and `second` without a partner."""
-    loose = any(row.provenance.get(PAPER) for row in first + second)
+    loose = any(row.volume == PAPER for row in first + second)
 
-    def identity(record):
-        return (record.experiment, record.name) if loose else key(record)
+    def identity(row):
+        return (row.experiment, row.name) if loose else key(row)
 
     partners = {identity(group[0]): group for group in grouped(second, identity)}
     found, matched = [], set()
     for a in first:
         for b in partners.get(identity(a), []):
             matched |= {id(a), id(b)}
-            ours = b if a.provenance.get(PAPER) else a
+            ours = b if a.volume == PAPER else a
             values, others = a.scores | a.measures, b.scores | b.measures
             for metric, tolerance in tolerances.get(a.experiment, {}).items():
                 if metric in values and metric in others:
@@ -88,24 +89,22 @@ def compare(first, second, tolerances):
     return found, [describe(row) for row in first + second if id(row) not in matched]
 
 
-def describe(record):
+def describe(row):
     """Experiment, name and conditions in words."""
-    words = [f"{name} {value}" for name, value in record.conditions.items() if name != "title"]
-    return " ".join([record.experiment, record.name, *([f"({', '.join(words)})"] if words else [])])
+    return f"{row.experiment} {row.name} ({conditions_text(row)})"
 
 
 def load(source):
-    """Records of a file, or the published scores as records marked by their provenance."""
+    """Rows of a file of records, or the published scores as rows of the volume `PAPER`."""
     path = RESULTS / "paper.json" if source == PAPER else Path(source)
     if not path.is_file():
         raise InputError(f'{path} is no file; legal: a records.jsonl, a file like results/paper.json, or "{PAPER}"')
     if path.suffix == ".jsonl":
-        return latest(read(path))
+        return read(path)
     try:
-        numbers = json.loads(path.read_text(encoding="utf-8"))["numbers"]
-        groups = grouped([n for n in numbers if n["metric"] in SCORES], lambda n: n["name"])
+        groups = published(json.loads(path.read_text(encoding="utf-8"))["numbers"])
         return [
-            Record("table1", g[0]["name"], scores={n["metric"]: n["value"] for n in g}, provenance={PAPER: True})
+            Row("table1", g[0]["name"], g[0]["title"], volume=PAPER, scores={n["metric"]: n["value"] for n in g})
             for g in groups
         ]
     except (ValueError, KeyError, TypeError) as error:

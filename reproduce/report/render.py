@@ -9,10 +9,12 @@ import re
 import sys
 from pathlib import Path
 
-from reproduce import systems_table, tables
-from reproduce.claims import claims_table, read_numbers
-from reproduce.records import RESULTS, ROOT, read
-from reproduce.rows import latest
+from reproduce.records import RESULTS, ROOT
+from reproduce.report import tables
+from reproduce.report.charts import draw_charts
+from reproduce.report.claims import claims_table
+from reproduce.report.select import of, read, read_numbers
+from reproduce.report.text import slices_text
 from unet_paper.errors import InputError
 from unet_paper.files import atomic_write
 
@@ -24,7 +26,7 @@ SECTIONS = (
     ("Learning rate, schedule and steps", tables.sweep, ()),
     ("Ablations", tables.ablations, ("ablations",)),
     ("Training slices", tables.learning_curve, ("learning_curve",)),
-    ("Other systems", systems_table.systems, ("systems", "systems_montage")),
+    ("Other systems", tables.systems, ("systems", "systems_montage")),
     ("Benchmarks", tables.benchmarks, ("speed",)),
 )
 IN_TABLES_ONLY = (tables.benchmarks, tables.sweep, tables.phantom)
@@ -50,9 +52,7 @@ def run(arguments):
 
 def render(out=RESULTS):
     """Write tables and charts of the records in `out`; the README too if these are the project's own."""
-    from reproduce.charts import draw_charts
-
-    for path in draw_charts(latest(read(Path(out) / "records.jsonl")), out):
+    for path in draw_charts(read(Path(out) / "records.jsonl"), out):
         print(f"figure: {path}")
     for path, text in rendered(out).items():
         with atomic_write(path) as temporary:
@@ -63,42 +63,42 @@ def render(out=RESULTS):
 def rendered(out=RESULTS, readme=README):
     """Every rendered text by its path."""
     out = Path(out).resolve()
-    records, numbers = latest(read(out / "records.jsonl")), read_numbers()
-    texts = {out / "TABLES.md": tables_text(records, numbers)}
+    rows, numbers = read(out / "records.jsonl"), read_numbers()
+    texts = {out / "TABLES.md": tables_text(rows, numbers)}
     if out == RESULTS.resolve() and readme.exists():
-        block = results_block(records, numbers, out, readme.parent)
+        block = results_block(rows, numbers, out, readme.parent)
         texts[readme] = fill(readme.read_text(encoding="utf-8"), {"results": block})
     return texts
 
 
-def tables_text(records, numbers):
+def tables_text(rows, numbers):
     """The whole of TABLES.md."""
     parts = [
         "# Results",
         "Rendered by `python -m reproduce render` from `records.jsonl` and the published numbers of "
         "`results/paper.json`. Every record holds its command, commit, settings, data, device and versions.",
     ]
-    if not records or any(record.experiment != "quick" for record in records):
-        parts += ["## Claims of the paper", claims_table(records, numbers)]
+    if not rows or any(row.experiment != "quick" for row in rows):
+        parts += ["## Claims of the paper", claims_table(rows, numbers)]
     for heading, make, _ in SECTIONS:
-        if text := make(records, numbers):
+        if text := make(rows, numbers):
             parts += [f"## {heading}", text]
     return "\n\n".join(parts) + "\n"
 
 
-def results_block(records, numbers, out, home):
+def results_block(rows, numbers, out, home):
     """What stands between the README's marks ``results``: claims, tables and charts, in brief."""
-    parts = [claims_table(records, numbers)]
+    parts = [claims_table(rows, numbers)]
     for heading, make, figures in SECTIONS:
         if make in IN_TABLES_ONLY:
             continue
-        text = make(records, numbers, brief=True) if make is tables.table1 else make(records, numbers)
+        text = make(rows, numbers, brief=True) if make is tables.table1 else make(rows, numbers)
         if not text:
             continue
         parts += [f"### {heading}", text]
         for name in figures:
             figure = out / "figures" / f"{name}.png"
-            words = {"montage": montage_words(records), "systems_montage": "A held-out slice as each system sees it"}
+            words = {"montage": montage_words(rows), "systems_montage": "A held-out slice as each system sees it"}
             if figure.exists():
                 parts.append(f"![{words.get(name, heading)}]({figure.relative_to(home).as_posix()})")
     where = (out / "TABLES.md").relative_to(home).as_posix()
@@ -106,16 +106,16 @@ def results_block(records, numbers, out, home):
     return "\n\n".join(parts)
 
 
-def montage_words(records):
-    """What the montage shows: slices of the newest record of Table 1 that were held out.
+def montage_words(rows):
+    """What the montage shows: slices of the newest row of Table 1 that were held out.
 
     Examples
     --------
-    >>> from reproduce.records import Record
-    >>> montage_words([Record("table1", "unet", {"slices": "24-29"})])
-    'Predictions on held-out slices 24-29 and their errors'
+    >>> from reproduce.report.select import Row
+    >>> montage_words([Row("table1", "unet", "U-Net", slices=(24, 25))])
+    'Predictions on held-out slices 24-25 and their errors'
     """
-    slices = [r.conditions["slices"] for r in tables.of(records, "table1") if not tables.on_test_labels(r)]
+    slices = [slices_text(r) for r in of(rows, "table1") if r.volume == "train"]
     return " ".join(["Predictions on held-out slices", *slices[-1:], "and their errors"])
 
 

@@ -5,34 +5,31 @@ newest records, and left open where a record cannot decide it: held-out slices o
 are not the test volume, and a processor is not the "recent GPU" of the abstract.
 """
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from reproduce.records import RESULTS, read
-from reproduce.rows import (
-    DASH,
-    TITLES,
-    duration,
-    latest,
-    memory,
+from reproduce.report.select import (
+    ablations,
+    by_seed,
+    learning_curve,
     of,
     paired_differences,
-    score_text,
+    read,
+    read_numbers,
+    scores,
     spread,
+)
+from reproduce.report.text import (
+    DASH,
+    TITLES,
+    budget_text,
+    duration,
+    memory,
+    score_text,
+    slices_text,
     spread_text,
     table,
-)
-from reproduce.systems_table import budget_of, budget_text, system_name
-from reproduce.tables import (
-    ablation_groups,
-    averaged,
-    by_seed,
-    device,
-    learning_curve_groups,
-    network_seconds,
-    on_test_labels,
 )
 
 HELD, NOT_HELD, MEASURED, OPEN = "held", "did not hold", "measured", "not yet measured"
@@ -56,7 +53,7 @@ class Claim:
     command : str
         What checks it, without ``python -m reproduce``.
     status : callable
-        ``status(records, numbers)``, numbers by the id of ``results/paper.json``, returns a `Status`.
+        ``status(rows, numbers)``, numbers by the id of ``results/paper.json``, returns a `Status`.
     """
 
     text: str
@@ -67,25 +64,24 @@ class Claim:
 
 def proved(test, evidence, state=HELD):
     """The status of a claim about the method that a test proves."""
-    return lambda records, numbers: Status(state, f"{evidence} (`{test}`)")
+    return lambda rows, numbers: Status(state, f"{evidence} (`{test}`)")
 
 
 def score_of_table1(metric):
     """Decide a number of Table 1 by the U-Net's best-covered record."""
 
-    def status(records, numbers):
-        ours = [r for r in of(records, "table1") if r.name == "unet" and metric in r.scores]
+    def status(rows, numbers):
+        ours = [r for r in of(rows, "table1") if r.name == "unet" and metric in r.scores]
         paper = numbers[f"table1/unet/{metric}"]["value"]
         if not ours:
             return Status(OPEN, DASH)
-        tested = [r for r in ours if on_test_labels(r)]
-        most = max(n_slices(r) for r in ours)
-        groups = by_seed([r for r in tested or ours if tested or n_slices(r) == most])
+        tested = [r for r in ours if r.volume == "test"]
+        most = max(len(r.slices) for r in ours)
+        groups = by_seed([r for r in tested or ours if tested or len(r.slices) == most])
         newest_first = reversed(groups)  # max keeps the first of equals
-        group = max(newest_first, key=lambda g: (g[0].conditions.get("rotations") == "eight", len(g)))
-        value = spread(r.scores[metric] for r in group).mean
-        text = spread_text(metric, [r.scores[metric] for r in group])
-        text += f" (rotations {group[0].conditions.get('rotations')})"
+        group = max(newest_first, key=lambda g: (g[0].rotations == "eight", len(g)))
+        value = spread(scores(group, metric)).mean
+        text = f"{spread_text(metric, scores(group, metric))} (rotations {group[0].rotations})"
         if tested:
             verdict = HELD if value <= paper else NOT_HELD
             return Status(verdict, f"{text} on the test volume, the paper {score_text(metric, paper)}")
@@ -94,58 +90,42 @@ def score_of_table1(metric):
     return status
 
 
-def n_slices(record):
-    """How many slices a record was scored on.
-
-    Examples
-    --------
-    >>> from reproduce.records import Record
-    >>> n_slices(Record("table1", "unet", {"slices": "24-29"}))
-    6
-    >>> n_slices(Record("table1", "unet", {"slices": "0-5+24-29"}))
-    12
-    """
-    runs = [run.split("-") for run in record.conditions["slices"].split()[-1].split("+")]
-    return sum(int(last) - int(first) + 1 for first, last in runs)
-
-
 NEAR = 0.005  # V_Rand, as `compare` calls two runs equal
 
 
-def training_cost(records, numbers):
+def training_cost(rows, numbers):
     """Time and memory of one training against 10 hours and 6 GB; averaged maps are no training of their own.
 
     Only a GPU decides, and a short training only if its V_Rand comes near the paper's.
     """
-    ours = [r for r in of(records, "table1") if r.name == "unet" and network_seconds(r) and not averaged(r)]
+    ours = [r for r in of(rows, "table1") if r.name == "unet" and r.network_seconds and not r.averaged]
     if not ours:
         return Status(OPEN, DASH)
-    best = max(ours, key=lambda r: (on_gpu(r), r.conditions.get("rotations") == "eight", r.scores.get("v_rand", 0)))
-    seconds, peak = network_seconds(best), best.provenance["peak_bytes"]
-    fits = seconds <= 3600 * numbers["training_time"]["value"]
-    if on_gpu(best):
-        fits = fits and peak <= 1e9 * numbers["training_memory"]["value"]
-    scores = f"V_Rand {score_text('v_rand', best.scores.get('v_rand'))} after {best.conditions['steps']:,} steps"
+    best = max(ours, key=lambda r: (r.device_kind == "cuda", r.rotations == "eight", r.scores.get("v_rand", 0)))
+    on_gpu = best.device_kind == "cuda"
+    fits = best.network_seconds <= 3600 * numbers["training_time"]["value"]
+    if on_gpu:
+        fits = fits and best.peak_bytes <= 1e9 * numbers["training_memory"]["value"]
+    scored = f"V_Rand {score_text('v_rand', best.scores.get('v_rand'))} after {best.steps:,} steps"
     paper = numbers["leaderboard/unet/v_rand"]["value"]
-    text = f"{duration(seconds)}, {memory(peak)} on {device(best)}; {scores}"
-    if best.scores.get("v_rand", 0) < paper - NEAR and (fits or not on_gpu(best)):
+    text = f"{duration(best.network_seconds)}, {memory(best.peak_bytes)} on {best.device}; {scored}"
+    if best.scores.get("v_rand", 0) < paper - NEAR and (fits or not on_gpu):
         return Status(MEASURED, f"{text}, short of the paper's {paper}")
-    return Status((HELD if fits else NOT_HELD) if on_gpu(best) else MEASURED, text)
+    return Status((HELD if fits else NOT_HELD) if on_gpu else MEASURED, text)
 
 
-def inference_time(records, numbers):
+def inference_time(rows, numbers):
     """Time of a 512 x 512 slice without averaging; only a GPU decides."""
     times = {}
-    for r in records:
-        what = r.conditions
-        if r.experiment == "table1" and r.name == "unet" and what.get("rotations") == "none":
+    for r in rows:
+        if r.experiment == "table1" and r.name == "unet" and r.rotations == "none":
             seconds, source = r.measures.get("predict_seconds_per_slice"), "mean of the slices of Table 1"
-        elif r.experiment == "benchmark" and what.get("group") == "inference" and what.get("batch") == 1:
+        elif r.experiment == "benchmark" and r.settings.get("group") == "inference" and r.settings.get("batch") == 1:
             seconds, source = r.measures.get("latency_seconds"), "the fastest form of the benchmark"
         else:
             continue
         if seconds is not None:
-            times.setdefault(on_gpu(r), []).append((seconds, device(r), source))
+            times.setdefault(r.device_kind == "cuda", []).append((seconds, r.device, source))
     if not times:
         return Status(OPEN, DASH)
     seconds, where, source = min(times[max(times)])
@@ -153,25 +133,20 @@ def inference_time(records, numbers):
     return Status(held if max(times) else MEASURED, f"{duration(seconds)} on {where} ({source})")
 
 
-def on_gpu(record):
-    """Whether a record was measured on a GPU; processors are named with their cores."""
-    return not device(record).endswith("cores")
-
-
-def few_images(records, numbers):
+def few_images(rows, numbers):
     """V_Rand against the number of training slices."""
-    groups = learning_curve_groups(records)
+    groups = learning_curve(rows)
     if not groups:
         return Status(OPEN, DASH)
-    points = [(spread(r.scores["v_rand"] for r in g).mean, g[0].conditions["train_slices"]) for g in groups]
+    points = [(spread(scores(g, "v_rand")).mean, g[0].train_slices) for g in groups]
     return Status(MEASURED, f"V_Rand {', '.join(f'{value:.3f} with {n}' for value, n in points)} training slices")
 
 
 def matters(variant, metric="v_rand"):
     """Decide a part of the recipe by leaving it out: worse by more than its spread over pairs of runs."""
 
-    def status(records, numbers):
-        base, groups = ablation_groups(records)
+    def status(rows, numbers):
+        base, groups = ablations(rows)
         ours = next((group for group in groups if group[0].name == variant), [])
         differences = paired_differences(ours, base, metric)
         if not differences:
@@ -188,27 +163,27 @@ def matters(variant, metric="v_rand"):
     return status
 
 
-def beats_sliding_window(records, numbers):
+def beats_sliding_window(rows, numbers):
     """Decide the comparison with the sliding window by means over the seeds that both have, under one protocol.
 
     One seed decides nothing.
     """
-    runs = [r for r in of(records, "table1") + of(records, "systems") if r.scores and not averaged(r)]
-    ours = [r for r in runs if system_name(r) == "unet"]
+    runs = [r for r in of(rows, "table1") + of(rows, "systems") if r.scores and not r.averaged]
+    ours = [r for r in runs if r.name == "unet"]
     compared = []
-    for rivals in by_seed([r for r in runs if system_name(r) == "sliding-window"]):
+    for rivals in by_seed([r for r in runs if r.name == "sliding-window"]):
         pairs = [(a, b) for b in rivals for a in ours if same_protocol(a, b)]
-        compared.append(list({tuple(b.conditions["seeds"]): (a, b) for a, b in pairs}.values()))
+        compared.append(list({b.seeds: (a, b) for a, b in pairs}.values()))
     compared.reverse()  # of equals the newest
-    pairs = max(compared, key=lambda pairs: (n_slices(pairs[0][1]), len(pairs)) if pairs else (0, 0), default=[])
+    pairs = max(compared, key=lambda pairs: (len(pairs[0][1].slices), len(pairs)) if pairs else (0, 0), default=[])
     if not pairs:
         return Status(OPEN, DASH)
-    means = {m: [spread(r.scores[m] for r in side).mean for side in zip(*pairs)] for m in ("warping_error", "v_rand")}
+    means = {m: [spread(scores(side, m)).mean for side in zip(*pairs)] for m in ("warping_error", "v_rand")}
     won = (means["v_rand"][0] > means["v_rand"][1]) + (means["warping_error"][0] < means["warping_error"][1])
     text = ", ".join(f"{TITLES[m]} {score_text(m, a)} against {score_text(m, b)}" for m, (a, b) in means.items())
     ours, rival = pairs[0]
-    devices = " and ".join(dict.fromkeys(map(device, (ours, rival))))
-    text = f"{text} on slices {rival.conditions['slices']}, {budget_text(ours)} on {devices}"
+    devices = " and ".join(dict.fromkeys((ours.device, rival.device)))
+    text = f"{text} on slices {slices_text(rival)}, {budget_text(ours)} on {devices}"
     if len(pairs) == 1:
         return Status(MEASURED, f"{text}, one seed")
     return Status((NOT_HELD, MEASURED, HELD)[won], f"{text}, {len(pairs)} seeds")
@@ -216,11 +191,9 @@ def beats_sliding_window(records, numbers):
 
 def same_protocol(ours, rival):
     """Whether seed, slices, rotations and budget are the same: the seconds on one device, or the steps."""
-    a, b = ours.conditions, rival.conditions
-    if any(a.get(name) != b.get(name) for name in ("seeds", "slices", "rotations")):
+    if (ours.seeds, *ours.protocol[:-1]) != (rival.seeds, *rival.protocol[:-1]):
         return False
-    same_place = "seconds" not in a or device(ours) == device(rival)
-    return budget_of(ours) == budget_of(rival) and same_place
+    return ours.budget[0] == "steps" or ours.device == rival.device
 
 
 CLAIMS = (
@@ -271,19 +244,14 @@ CLAIMS = (
 )
 
 
-def read_numbers(path=RESULTS / "paper.json"):
-    """The published numbers, a list of dictionaries."""
-    return json.loads(path.read_text(encoding="utf-8"))["numbers"]
-
-
-def claims_table(records, numbers):
+def claims_table(rows, numbers):
     """Every claim with its place, check, state and evidence, as Markdown."""
     by_id = {number["id"]: number for number in numbers}
-    rows = []
+    lines = []
     for claim in CLAIMS:
-        state, evidence = claim.status(records, by_id)
-        rows.append([claim.text, claim.place, f"`python -m reproduce {claim.command}`", f"**{state}**", evidence])
-    return table(["the paper claims", "place", "check", "did it hold", "evidence"], rows) + (
+        state, evidence = claim.status(rows, by_id)
+        lines.append([claim.text, claim.place, f"`python -m reproduce {claim.command}`", f"**{state}**", evidence])
+    return table(["the paper claims", "place", "check", "did it hold", "evidence"], lines) + (
         "\n\n*Measured*: there is a number, but it does not decide the claim, because it is of other slices, of "
         "another device or of too few runs."
     )
@@ -295,10 +263,10 @@ def add_arguments(parser):
 
 def run(arguments):
     """Print every claim; returns the exit status."""
-    records = latest(read(arguments.out / "records.jsonl"))
+    rows = read(arguments.out / "records.jsonl")
     by_id = {number["id"]: number for number in read_numbers()}
     for number, claim in enumerate(CLAIMS, 1):
-        state, evidence = claim.status(records, by_id)
+        state, evidence = claim.status(rows, by_id)
         print(f"{number:2}. {claim.text} ({claim.place})")
         print(f"    {state}" + ("" if evidence == DASH else f": {evidence}"))
         print(f"    python -m reproduce {claim.command}")
