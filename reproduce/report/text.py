@@ -1,49 +1,59 @@
-"""How numbers, slices, seeds and budgets are written, and Markdown tables."""
+"""How numbers, slices, seeds and settings are written, and Markdown tables."""
 
 import math
+import re
+from collections.abc import Iterable
 
 from reproduce.records import SCORES
-from reproduce.report.select import scores, spread
+from reproduce.report.select import Row, spread, values
 
 DECIMALS = {"warping_error": 6, "rand_error": 4, "pixel_error": 4, "v_rand": 5, "v_info": 5}  # those of the paper
+DECIMALS |= {"v_rand_precision": 5, "v_rand_recall": 5, "merge_pixels": 0, "split_pixels": 0}
 TITLES = {
     "warping_error": "warping error",
     "rand_error": "Rand error",
     "pixel_error": "pixel error",
     "v_rand": "V_Rand",
     "v_info": "V_Info",
+    "v_rand_precision": "V_Rand precision",
+    "v_rand_recall": "V_Rand recall",
+    "merge_pixels": "merge pixels",
+    "split_pixels": "split pixels",
 }
-SCORE_HEADS = [TITLES[metric] for metric in SCORES]
 DASH = "–"
 
 
-def score_text(metric, value):
+def score(metric: str, value: float | None, *, signed: bool = False) -> str:
     """A score with the decimals of the paper.
 
     Examples
     --------
-    >>> score_text("warping_error", 5e-6), score_text("v_rand", None)
-    ('0.000005', '–')
+    >>> score("warping_error", 5e-6), score("v_rand", -0.001, signed=True), score("v_rand", None)
+    ('0.000005', '-0.00100', '–')
     """
-    return DASH if value is None else f"{value:.{DECIMALS[metric]}f}"
+    return DASH if value is None else f"{value:{'+' if signed else ''},.{DECIMALS[metric]}f}"
 
 
-def spread_text(metric, values, signed=False):
+def mean(metric: str, numbers: list[float], *, signed: bool = False) -> str:
     """Mean ± standard deviation with the decimals of the paper.
 
     Examples
     --------
-    >>> spread_text("rand_error", [0.01, 0.03]), spread_text("v_rand", [-0.001], signed=True)
-    ('0.0200 ± 0.0141', '-0.00100')
+    >>> mean("rand_error", [0.01, 0.03]), mean("v_rand", [0.9]), mean("v_rand", [])
+    ('0.0200 ± 0.0141', '0.90000', '–')
     """
-    if not values:
+    if not numbers:
         return DASH
-    how, digits = spread(values), DECIMALS[metric]
-    mean = f"{how.mean:{'+' if signed else ''}.{digits}f}"
-    return mean if how.deviation is None else f"{mean} ± {how.deviation:.{digits}f}"
+    middle, deviation, _ = spread(numbers)
+    return score(metric, middle, signed=signed) + (f" ± {score(metric, deviation)}" if len(numbers) > 1 else "")
 
 
-def duration(seconds):
+def means(rows: list[Row], metrics: Iterable[str] = SCORES) -> list[str]:
+    """Cells of mean ± standard deviation over rows."""
+    return [mean(metric, values(rows, metric)) for metric in metrics]
+
+
+def duration(seconds: float | None) -> str:
     """Seconds as a person says them.
 
     Examples
@@ -59,7 +69,7 @@ def duration(seconds):
     return f"{significant(seconds / 3600)} h"
 
 
-def memory(size):
+def memory(size: float | None) -> str:
     """Bytes as MiB or GiB.
 
     Examples
@@ -72,7 +82,7 @@ def memory(size):
     return f"{significant(size / 2**30)} GiB" if size >= 2**30 else f"{significant(size / 2**20)} MiB"
 
 
-def significant(value, digits=3):
+def significant(value: float, digits: int = 3) -> str:
     """A number with three significant digits and no exponent where one can do without.
 
     Examples
@@ -87,7 +97,7 @@ def significant(value, digits=3):
     return f"{value:.{max(digits - 1 - math.floor(math.log10(abs(value))), 0)}f}"
 
 
-def measure_text(name, value):
+def measure_text(name: str, value: float | str | None) -> str:
     """A measure by the unit at the end of its name.
 
     Examples
@@ -104,7 +114,7 @@ def measure_text(name, value):
     return f"{value:,}" if name.endswith("count") or isinstance(value, int) else significant(value)
 
 
-def measure_title(name):
+def measure_title(name: str) -> str:
     """Heading of a measure: its name without the unit, which stands in the cells.
 
     Examples
@@ -116,76 +126,88 @@ def measure_title(name):
     return " ".join(words) or "time"
 
 
-def table(head, rows):
-    """A Markdown table; cells are words."""
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    lines += ["| " + " | ".join(str(cell).replace("|", "/") for cell in row) + " |" for row in rows]
-    return "\n".join(lines)
+def condition(name: str, value: object = "") -> str:
+    """A condition by its name."""
+    return f"{name.replace('_', ' ')} {value}".rstrip()
 
 
-def score_cells(values):
-    """The five cells of a row of scores."""
-    return [score_text(metric, values.get(metric)) for metric in SCORES]
-
-
-def mean_cells(rows):
-    """The five cells of mean ± standard deviation over rows."""
-    return [spread_text(metric, scores(rows, metric)) for metric in SCORES]
-
-
-def slices_text(row):
-    """The slices of a row as runs.
+def slices(numbers: Iterable[int]) -> str:
+    """Slices as runs.
 
     Examples
     --------
-    >>> from reproduce.report.select import Row
-    >>> slices_text(Row("table1", "unet", "U-Net", slices=(0, 1, 24, 25, 26)))
-    '0-1+24-26'
+    >>> slices((0, 1, 6, 24, 25, 26))
+    '0-1, 6, 24-26'
     """
-    starts = [z for z in row.slices if z - 1 not in row.slices]
-    ends = [z for z in row.slices if z + 1 not in row.slices]
-    return "+".join(f"{start}-{end}" for start, end in zip(starts, ends)) or DASH
+    starts = [z for z in numbers if z - 1 not in numbers]
+    ends = [z for z in numbers if z + 1 not in numbers]
+    return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in zip(starts, ends)) or DASH
 
 
-def seeds_text(row):
+def scored(row: Row) -> str:
+    """What a row was scored on.
+
+    Examples
+    --------
+    >>> scored(Row("table1", "unet", "U-Net", slices=(24, 25)))
+    'held-out slices 24-25'
+    """
+    if row.volume != "train":
+        part = row.settings.get("rows")
+        return "test volume" + (f", image rows {part[0]}-{part[-1]}" if part else "")
+    return f"held-out slices {slices(row.slices)}"
+
+
+def seeds(row: Row) -> str:
     """The seed of a row, or the seeds whose maps were averaged."""
-    seeds = ", ".join(map(str, row.seeds))
-    return f"{seeds} (maps averaged)" if row.averaged else seeds or DASH
+    return (", ".join(map(str, row.seeds)) or DASH) + (" (maps averaged)" if row.averaged else "")
 
 
-def steps_text(row):
-    """Steps of a training, with thousands set apart."""
-    return DASH if row.steps is None else f"{row.steps:,}"
+def steps(number: int | None) -> str:
+    """A number of steps, with thousands set apart."""
+    return DASH if number is None else f"{number:,}"
 
 
-def budget_text(row):
-    """The budget of a training in words.
-
-    Examples
-    --------
-    >>> from reproduce.report.select import Row
-    >>> budget_text(Row("systems", "fcn", "FCN", budget=("seconds", 300.0)))
-    'trained for 5.00 min each'
-    >>> budget_text(Row("table1", "unet", "U-Net", budget=("steps", 3000)))
-    'trained for 3,000 steps each (sliding window: small ones of the same arithmetic)'
-    """
+def budget(row: Row) -> str:
+    """What bounded a training."""
     unit, amount = row.budget
-    if unit == "seconds":
-        return f"trained for {duration(amount)} each"
-    return f"trained for {amount or 0:,} steps each (sliding window: small ones of the same arithmetic)"
+    return f"{duration(amount)} of training" if unit == "seconds" else f"{steps(amount)} steps"
 
 
-def conditions_text(row):
-    """Everything that tells a row from others of its name, in words.
+def setting(row: Row) -> str:
+    """What is equal in a comparison of variants.
 
     Examples
     --------
-    >>> from reproduce.report.select import Row
-    >>> conditions_text(Row("sweep", "sweep", "", slices=(3, 4), seeds=(0,), settings={"learning_rate": 0.1}))
-    'train 3-4, seed 0, learning rate 0.1'
+    >>> setting(Row("ablations", "base", "", rotations="none", budget=("steps", 2400), base_channels=16))
+    '16 base channels, 2,400 steps, rotations none'
     """
-    words = [f"{row.volume} {slices_text(row)}"] if row.slices else []
-    words += [f"seed {seeds_text(row)}"] if row.seeds else []
-    words += [f"rotations {row.rotations}"] if row.rotations else []
-    words += [f"{steps_text(row)} steps"] if row.steps else []
-    return ", ".join([*words, *(f"{name.replace('_', ' ')} {value}" for name, value in row.settings.items())])
+    told = [condition(name, value) for name, value in row.settings.items() if name != "recipe"]
+    return ", ".join([f"{row.base_channels} base channels", budget(row), *told, f"rotations {row.rotations}"])
+
+
+def anchor(heading: str) -> str:
+    """The fragment by which a heading of a Markdown file is linked to, on GitHub.
+
+    Examples
+    --------
+    >>> anchor("Table 1: the EM segmentation challenge")
+    'table-1-the-em-segmentation-challenge'
+    """
+    return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
+
+
+def table(head: list[str], lines: list[list]) -> str:
+    """A Markdown table; cells that are None or lacking are dashes.
+
+    Examples
+    --------
+    >>> print(table(["a", "b"], [[1]]))
+    | a | b |
+    |---|---|
+    | 1 | – |
+    """
+    full = [[*line, *[None] * (len(head) - len(line))] for line in lines]
+    rows = [[DASH if cell is None else str(cell).replace("|", "/") for cell in line] for line in [head, *full]]
+    first, *rest = ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join([first, "|" + "---|" * len(head), *rest])

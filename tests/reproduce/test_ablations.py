@@ -230,6 +230,13 @@ def test_systems_of_one_protocol_are_drawn_side_by_side(data, tmp_path, monkeypa
     records.append(worst, tmp_path / "records.jsonl")
     with open(tmp_path / "records.jsonl", "a") as file:
         file.write("\n".join(lines) + "\n")
+    newest = read(tmp_path)[-1]  # a later experiment has overwritten its map: there is nothing of it to draw
+    overwritten = replace(newest, experiment="table1", scores=newest.scores | {"v_rand": 0.5})
+    kept = (tmp_path / "records.jsonl").read_bytes()
+    records.append(overwritten, tmp_path / "records.jsonl")
+    compare_systems.montage(data, tmp_path)
+    assert newest.conditions["title"] not in drawn["maps"]
+    (tmp_path / "records.jsonl").write_bytes(kept)
     compare_systems.montage(data, tmp_path)
     assert drawn["heading"].startswith("trained for")
     assert drawn["titles"] == ["slice 0"]
@@ -254,7 +261,7 @@ def test_commands_run_what_they_are_asked_to(module, data, tmp_path, monkeypatch
     called = []
     monkeypatch.setattr(module, "load_data", lambda folder: data)
     monkeypatch.setattr(module, "attempt", lambda system, *args, **kwargs: called.append((system, args[1], kwargs)))
-    monkeypatch.setattr("reproduce.report.render.run", lambda arguments: 0)
+    monkeypatch.setattr("reproduce.render.run", lambda arguments: 0)
     assert module.run(arguments) == 0
     assert len(called) == {ablations: 4, sweep: 2, compare_systems: 2}[module]
     assert all(system.recipe.steps == 9 for system, _, _ in called)

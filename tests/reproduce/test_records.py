@@ -58,7 +58,7 @@ def test_an_illegal_record_is_refused_and_nothing_is_written(tmp_path, changes, 
 
 
 def test_a_score_that_is_not_a_number_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="not JSON compliant"):
+    with pytest.raises(InputError, match="v_rand must be a finite number"):
         records.append(record(scores={"v_rand": float("nan")}), tmp_path / "records.jsonl")
     assert not (tmp_path / "records.jsonl").exists()
 

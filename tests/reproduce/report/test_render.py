@@ -1,4 +1,4 @@
-"""Rendering: the committed texts are fresh, every printed command is legal, and a table tells the truth."""
+"""Rendering: the committed texts are fresh, every printed command is legal, and every section has its notes."""
 
 import argparse
 import importlib
@@ -6,12 +6,13 @@ import re
 import shlex
 
 import pytest
-from made_rows import CPU, GPU, made
+from made_rows import made
 
 from reproduce.records import RESULTS, ROOT
-from reproduce.report import charts, render, tables
+from reproduce.report import render
 from reproduce.report.claims import CLAIMS
-from reproduce.report.select import BASE, read_numbers
+from reproduce.report.select import read_numbers
+from reproduce.report.text import anchor
 from unet_paper.errors import InputError
 
 README = ROOT / "README.md"
@@ -77,50 +78,35 @@ def test_commands_are_found_in_code_and_not_in_prose():
     assert printed_commands(text) == ["python -m reproduce list", "python -m unet_paper score a b"]
 
 
-def test_without_records_only_the_claims_are_rendered():
-    text = render.tables_text([], read_numbers())
+def test_without_records_only_the_claims_are_rendered(tmp_path):
+    text = render.tables_text([], read_numbers(), tmp_path)
     assert [line for line in text.splitlines() if line.startswith("## ")] == ["## Claims of the paper"]
 
 
-def test_every_seed_is_listed_and_then_mean_and_deviation():
-    text = tables.table1([made(v_rand=v, seeds=[s]) for s, v in enumerate((0.96, 0.97, 0.98))], read_numbers())
-    for value in ("0.96000", "0.97000", "0.98000", "0.97000 ± 0.01000", "mean ± sd of 3"):
-        assert value in text
+def test_a_synthetic_stack_says_nothing_of_the_claims(tmp_path):
+    text = render.tables_text([made("quick")], read_numbers(), tmp_path)
+    assert [line for line in text.splitlines() if line.startswith("## ")] == ["## Synthetic stack"]
 
 
-def test_the_paper_stands_beside_ours_and_the_difference_of_protocol_is_said():
-    text = tables.table1([made()], read_numbers())
-    assert "| U-Net, the paper |" in text
-    assert "0.000353 | 0.0382 | 0.0611 | 0.97276 | 0.98662" in text
-    assert "not the hidden-test score of the paper" in text
-    assert "no: held-out slices of the training stack, not all of them" in text
-    assert "looked at slices 24-29, held out by fold 4, so scores on those alone may be optimistic" in text
-    assert "labels hidden until after the paper" in tables.table1(
-        [made(slices=list(range(30)), volume="test")], read_numbers()
-    )
+def test_every_section_has_notes_under_its_heading():
+    headings = [line[3:] for line in render.NOTES.read_text(encoding="utf-8").splitlines() if line.startswith("## ")]
+    assert [heading for heading, _, _ in render.SECTIONS if heading not in headings] == []
+    links = re.findall(r"\(NOTES.md#([^)]+)\)", (RESULTS / "TABLES.md").read_text(encoding="utf-8"))
+    assert links
+    assert set(links) <= set(map(anchor, headings))
 
 
-def test_a_system_that_diverged_and_averaged_maps_are_called_so():
-    failed = made("systems", "fcn", None, outcome="the loss is not finite at step 3")
-    averaged = made("systems", "unet", seeds=[0, 1])
-    text = tables.systems([made("systems"), averaged, failed], [])
-    assert "fcn, seed 0: the loss is not finite at step 3." in text
-    assert "| unet | 3,000 | 1 |" in text
-    assert "| unet | 3,000 | 0, 1 (maps averaged) |" in text
+def test_notes_are_found_from_another_folder(tmp_path):
+    (notes,) = re.findall(r"\[notes\]\(([^)]+)\)", render.tables_text([], read_numbers(), tmp_path))
+    assert (tmp_path / notes).resolve() == render.NOTES
 
 
-def test_the_synthetic_table_explains_a_warping_error_of_nothing():
-    record = made("quick", "untrained")
-    assert "merges nothing and splits almost nothing" in tables.phantom([record], [])
-
-
-def test_the_montage_is_described_by_its_slices(tmp_path):
+def test_a_figure_stands_in_its_section_where_there_is_one(tmp_path):
     (tmp_path / "figures").mkdir()
     (tmp_path / "figures" / "montage.png").touch()
-    text = render.results_block(
-        [made(), made(slices=list(range(30)), volume="test")], read_numbers(), tmp_path, tmp_path
-    )
-    assert "![Predictions on held-out slices 24-29 and their errors](figures/montage.png)" in text
+    text = render.tables_text([made()], read_numbers(), tmp_path)
+    assert re.findall(r"!\[(.*)\]\((.*)\)", text) == [(render.SECTIONS[1][0], "figures/montage.png")]
+    assert text.index("montage") < text.index("## Cost")
 
 
 def test_a_relative_folder_is_the_same_folder(monkeypatch):
@@ -128,76 +114,12 @@ def test_a_relative_folder_is_the_same_folder(monkeypatch):
     assert render.rendered("results") == render.rendered(RESULTS)
 
 
-def test_maps_of_averaged_seeds_are_a_row_of_their_own():
-    records = [made(seeds=[0]), made(seeds=[1]), made(seeds=[0, 1], v_rand=0.99)]
-    text = tables.table1(records, read_numbers())
-    assert "0, 1 (maps averaged)" in text
-    assert "mean ± sd of 2" in text
-
-
-def test_ablations_are_paired_by_fold_and_seed():
-    base = [made("ablations", BASE, 0.970, seeds=[0]), made("ablations", BASE, 0.950, seeds=[1])]
-    variant = [made("ablations", "no-elastic", 0.960, seeds=[0]), made("ablations", "no-elastic", 0.944, seeds=[1])]
-    assert "-0.00800 ± 0.00283" in tables.ablations([*base, *variant], [])
-
-
-def test_runs_that_diverged_are_told():
-    failed = made("sweep", "fast", None, learning_rate=1e-2, outcome="the loss is not finite at step 9")
-    text = tables.sweep([made("sweep", "slow", learning_rate=1e-3), failed], [])
-    assert "the loss is not finite at step 9" in text
-    assert "| learning rate |" in text
-    base, diverged = made("ablations", BASE), made("ablations", "no-elastic", None, outcome="no")
-    assert "0 and 1 that diverged" in tables.ablations([base, diverged], [])
-
-
-def test_the_systems_table_borrows_the_u_net_of_table_1():
-    text = tables.systems([made("systems", "fcn", measures={"gflop_per_slice": 400.0}), made()], [])
-    said, _, head, _, *lines = text.splitlines()
-    budget = "Trained for 3,000 steps each (sliding window: small ones of the same arithmetic), on 24 slices"
-    assert said == f"{budget}, Some GPU; scored on held-out slices 24-29, rotations eight:"
-    assert head.startswith("| system |")
-    assert [line.split(" | ")[0] for line in lines[:-2]] == ["| unet", "| fcn"]
-    assert "chosen on this data" in lines[-1]
-    text = tables.systems([made("systems", "fcn", v_rand=0.98), made()], [])
-    assert text.index("| fcn |") < text.index("| unet |")  # the best V_Rand first
-
-
-@pytest.mark.parametrize("other", [{"steps": 100}, {"slices": [0, 1, 2]}, {"rotations": "none"}, {"device": CPU}])
-def test_the_u_net_of_another_protocol_is_not_borrowed(other):
-    text = tables.systems([made(), made("systems", "fcn", **other)], [])
-    assert "| unet |" not in text
-    assert "| fcn |" in text
-
-
-def test_systems_of_another_budget_or_device_have_a_table_of_their_own():
-    timed = [made("systems", name, device=CPU, budget={"seconds": 720.0}, title=name) for name in ("unet", "fcn")]
-    speeds = {"patchwise_seconds_per_slice": 400.0, "dense_seconds_per_slice": 0.8, "speed_ratio": 500.0}
-    measures = speeds | {"arithmetic_ratio": 475.3}
-    sliding = made("systems", "sliding-window", measures=measures, steps=29028, budget={"steps": 3000})
-    records = [*timed, made(), sliding]  # the timed U-Net does not keep that of Table 1 from the other table
-    text = tables.systems(records, [])
-    assert text.count("| system |") == 2
-    second, first = text.split("Trained for 12.0 min")
-    assert first.startswith(" each, on 24 slices, Some CPU, 2 cores; scored on held-out slices 24-29, rotations eight")
-    assert "| unet | 3,000 | 1 |" in second
-    assert "| unet | 3,000 | 1 |" in first
-    assert "500 times faster, the arithmetic says 475." in second
-    assert "times faster" not in first
-    assert len(charts.systems(records).axes) == 6
-    labels = [axes.get_xlabel() for axes in charts.systems(records).axes]
-    assert labels[1] == "training of a network, minutes"
-    assert labels[4] == "peak memory, GiB"
-
-
-def test_benchmarks_have_a_table_for_each_group_and_device():
-    records = [
-        made("benchmark", "eager", None, GPU, {"step_seconds": 0.04, "peak_bytes": 2**30}, group="training step"),
-        made("benchmark", "eager", None, CPU, {"step_seconds": 4.0}, group="training step"),
-    ]
-    text = tables.benchmarks(records, [])
-    assert text.count("### training step") == 2
-    assert "40.0 ms" in text
-    assert "1.00 GiB" in text
+def test_the_readme_is_rendered_for_the_projects_own_records_alone(tmp_path):
+    readme = tmp_path / "README.md"
+    readme.write_text("<!-- results:begin --><!-- results:end --> and <!-- claims:begin --><!-- claims:end -->")
+    text = render.rendered(RESULTS, readme)[readme]
+    assert text.index("| U-Net, the paper |") < text.index(" and ") < text.index("| the paper claims |")
+    assert list(render.rendered(tmp_path, readme)) == [tmp_path / "TABLES.md"]
 
 
 def test_only_marked_blocks_change():
@@ -222,20 +144,3 @@ def test_check_fails_on_a_stale_text_and_writes_nothing(tmp_path, capsys):
     assert not list(tmp_path.iterdir())
     render.render(tmp_path)
     assert render.run(arguments) == 0
-
-
-def test_charts_are_drawn_only_where_there_are_data(tmp_path):
-    assert charts.draw_charts([], tmp_path) == []
-    (tmp_path / "curves").mkdir()
-    lines = ["step,loss,learning_rate,seconds", *(f"{i},{1 / i},0.001,{i}" for i in range(1, 101))]
-    (tmp_path / "curves" / "unet-fold0-seed0.csv").write_text("\n".join(lines), encoding="utf-8")
-    records = [
-        made("ablations", BASE, 0.97),
-        made("ablations", "no-elastic", 0.96),
-        *(made("learning-curve", BASE, 0.9 + n / 1000, train_slices=n) for n in (1, 24)),
-        *(made("systems", name, measures={"gflop_per_slice": 400.0}) for name in ("fcn", "unet")),
-        *(made("benchmark", name, None, measures={"median_seconds": 0.04}, group="step") for name in ("a", "b")),
-    ]
-    drawn = charts.draw_charts(records, tmp_path)
-    assert [p.stem for p in drawn] == ["training_curve", "ablations", "learning_curve", "systems", "speed"]
-    assert all(1000 < path.stat().st_size < 600_000 for path in drawn)
