@@ -86,10 +86,10 @@ def training_cost(rows: list[Row], numbers: dict) -> Status:
 
 def inference_time(rows: list[Row], numbers: dict) -> Status:
     """Time of a 512 x 512 slice, predicted once, beside the paper's second; a GPU decides."""
-    row = select.fastest_slice(rows)
-    if row is None:
+    fastest = select.fastest_slice(rows)
+    if fastest is None:
         return Status()
-    seconds = row.value("latency_seconds")
+    seconds, row = fastest
     evidence = f"{text.duration(seconds)} on {row.device}"
     return beside_the_paper(seconds < numbers["inference_time"], row.device_kind == "cuda", evidence)
 
