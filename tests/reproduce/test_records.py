@@ -6,11 +6,11 @@ import subprocess
 from types import SimpleNamespace
 
 import pytest
-from reproduce.report import select
 
 from reproduce import records
 from reproduce.experiment.scoring import score_map
 from reproduce.records import RESULTS, Record
+from reproduce.report import select
 from unet_paper import metrics
 from unet_paper.errors import InputError
 from unet_paper.isbi import load_isbi
