@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.ticker import FuncFormatter
 
-from reproduce.drawing import COLOURS, new_figure, plain, save_figure
+from reproduce.figures.style import COLOURS, new_figure, plain, save_figure
 from reproduce.rows import duration, paired_differences, spread, title
 from reproduce.systems_table import budget_of, budget_text, by_protocol
 from reproduce.tables import (

@@ -22,7 +22,7 @@ FLOORS = (
         "unet_paper.graph",
     ),
     ("unet_paper.tiff", "unet_paper.weight_map", "unet_paper.metrics", "unet_paper.model"),
-    ("unet_paper.isbi", "unet_paper.sampler", "unet_paper.overlap_tile", "unet_paper.checkpoint"),
+    ("unet_paper.isbi", "unet_paper.segment", "unet_paper.sampler", "unet_paper.overlap_tile", "unet_paper.checkpoint"),
     ("unet_paper.recipe", "unet_paper.predict", "data_scripts"),
     ("unet_paper.train",),
     ("unet_paper.__main__",),
@@ -36,6 +36,7 @@ WITHOUT_TORCH = (
     "unet_paper.isbi",
     "unet_paper.weight_map",
     "unet_paper.metrics",
+    "unet_paper.segment",
     "data_scripts",
 )
 FIRST_PARTY = ("unet_paper", "reproduce", "data_scripts")
