@@ -14,8 +14,8 @@ from reproduce.benchmark.metrics import benchmark_metrics
 from reproduce.benchmark.timing import Bench, ceilings, on_gpu
 from reproduce.benchmark.training import benchmark_training
 from reproduce.benchmark.weight_map import benchmark_weight_map
+from reproduce.data import load_example
 from reproduce.rows import measure_text
-from reproduce.stacks import load_example
 from unet_paper.config import ExperimentConfig
 
 CHOICES = ("training", "inference", "metrics", "weight-map")
