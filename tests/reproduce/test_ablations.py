@@ -251,7 +251,7 @@ def test_the_padded_network_predicts_512_of_768_mirrored_pixels():
 
 
 def listed(runs):
-    return [(run.seed, run.splits[0].name, run.method.name) for run in runs]
+    return [(run.seeds[0], run.splits[0].name, run.method.name) for run in runs]
 
 
 def runs_of(names, sizes=None, folds=(0,), seeds=(0,)):
