@@ -13,7 +13,7 @@ from reproduce import ablations, records
 from reproduce.__main__ import main
 from reproduce.baselines import variants
 from reproduce.data import Data
-from reproduce.experiment import options, training
+from reproduce.experiment import training
 from reproduce.experiment.run import splits
 from unet_paper.config import ExperimentConfig, NetworkConfig, TrainingConfig
 from unet_paper.errors import InputError
@@ -52,14 +52,16 @@ CHANGED = {  # entries of the configuration; those that go are None
 def data():
     images, labels = make_phantom(5, 64, 64, seed=0)
     images = images.astype(np.float32) / 255
-    return Data(images, (labels > 0).astype(np.uint8), images[:1], {"train-volume": "phantom"})
+    return Data(
+        images, (labels > 0).astype(np.uint8), images[:1], dict.fromkeys(("train-volume", "train-labels"), "phantom")
+    )
 
 
 @pytest.fixture
 def command(data, monkeypatch, tmp_path):
     """The command on the phantom, in float32, below a temporary folder."""
     monkeypatch.setattr(ablations, "load_data", lambda folder: data)
-    monkeypatch.setattr(options, "choose_precision", lambda device: "float32")
+    monkeypatch.setattr(recipes, "choose_precision", lambda device: "float32")
 
     def run(words):
         return main(["ablations", "--device", "cpu", "--out", str(tmp_path), *words.split()])
@@ -291,7 +293,7 @@ def test_the_learning_curve_trains_on_ever_more_slices_of_one_fold():
 
 def test_on_all_slices_the_learning_curve_names_the_trainings_of_the_ablations():
     def trainings(runs):
-        return [(run.method.label, run.splits[0], run.seed) for run in runs]
+        return [(run.method.label, run.splits[0], run.seeds[0]) for run in runs]
 
     names = ["base", "no-elastic"]
     assert trainings(runs_of(names, sizes=[24])) == trainings(runs_of(names))

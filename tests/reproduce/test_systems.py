@@ -12,8 +12,8 @@ from reproduce import records, systems
 from reproduce.__main__ import main
 from reproduce.baselines import METHODS, build_method, common, sliding_window
 from reproduce.data import Data
-from reproduce.experiment import options
 from reproduce.experiment.run import splits
+from unet_paper import recipe as recipes
 from unet_paper import train as training
 from unet_paper.config import ExperimentConfig
 
@@ -24,14 +24,16 @@ pytestmark = pytest.mark.filterwarnings("default")  # MONAI's
 def data():
     images, labels = make_phantom(5, 64, 64, seed=0)
     images = images.astype(np.float32) / 255
-    return Data(images, (labels > 0).astype(np.uint8), images[:1], {"train-volume": "phantom"})
+    return Data(
+        images, (labels > 0).astype(np.uint8), images[:1], dict.fromkeys(("train-volume", "train-labels"), "phantom")
+    )
 
 
 @pytest.fixture
 def command(data, monkeypatch, tmp_path):
     """The command on the phantom, in float32, below a temporary folder."""
     monkeypatch.setattr(systems, "load_data", lambda folder: data)
-    monkeypatch.setattr(options, "choose_precision", lambda device: "float32")
+    monkeypatch.setattr(recipes, "choose_precision", lambda device: "float32")
 
     def run(words):
         return main(["systems", "--device", "cpu", "--out", str(tmp_path), *words.split()])
@@ -50,7 +52,7 @@ def asked(monkeypatch):
 def test_by_default_every_method_runs_on_all_folds_for_the_same_steps(command, asked):
     assert command("--seed 3 --steps 30") == 0
     (runs,) = asked
-    assert [(run.method.name, run.seed) for run in runs] == [(name, 3) for name in METHODS]
+    assert [(run.method.name, run.seeds[0]) for run in runs] == [(name, 3) for name in METHODS]
     assert all(run.splits == splits(5) for run in runs)
     assert all(run.conditions == {"budget": {"steps": 30}} for run in runs)  # also of the sliding window
     assert all((run.experiment, run.rotations) == ("systems", ("eight",)) for run in runs)
@@ -63,7 +65,7 @@ def test_one_method_in_a_given_time(command, asked):
     assert command("--only fcn --seconds 5 --folds 4 1 --seeds 2 0 --rotations none seven") == 0
     assert command("--only fcn --folds 4 1 --seeds 2 0") == 0
     timed, stepped = asked
-    assert [(run.method.name, run.seed) for run in timed] == [("fcn", 2), ("fcn", 0)]
+    assert [(run.method.name, run.seeds[0]) for run in timed] == [("fcn", 2), ("fcn", 0)]
     for run in timed:
         assert run.conditions == {"budget": {"seconds": 5.0}}
         assert run.method.recipe.seconds == 5.0
