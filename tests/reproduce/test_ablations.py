@@ -15,6 +15,7 @@ from reproduce.baselines import variants
 from reproduce.data import Data
 from reproduce.experiment import training
 from reproduce.experiment.run import splits
+from unet_paper import recipe as recipes
 from unet_paper.config import ExperimentConfig, NetworkConfig, TrainingConfig
 from unet_paper.errors import InputError
 from unet_paper.predict import predict_stack
