@@ -115,20 +115,25 @@ def learning_curve(rows: list[Row]) -> Figure | None:
 
 def methods(rows: list[Row]) -> Figure | None:
     """V_Rand against what it costs, of every method; a line of panels for each protocol."""
+
+    def name(group):
+        return group[0].title + (", maps averaged" if group[0].averaged else "")
+
     lists = [groups for groups in select.protocols(rows) if len({group[0].name for group in groups}) > 1]
     if not lists:
         return None
-    number = {name: n for n, name in enumerate(dict.fromkeys(point_name(g) for groups in lists for g in groups))}
+    names = list(dict.fromkeys(name(group) for groups in lists for group in groups))
     figure = new_figure(11, 0.8 + 3.8 * len(lists))
     handles = {}
     for line, groups in zip(figure.subplots(len(lists), 3, squeeze=False), lists):
         for axes, (label, scale, measure) in zip(line, costs(groups)):
             for group in groups:
-                x, point, name = measure(group[0]), spread(values(group, "v_rand")), point_name(group)
-                marker, colour = divmod(number[name], len(COLOURS))
+                x, point = measure(group[0]), spread(values(group, "v_rand"))
+                marker, colour = divmod(names.index(name(group)), len(COLOURS))
                 style = {"fmt": "os^Dv"[marker % 5], "color": COLOURS[colour]}
                 if x is not None:
-                    handles[name] = axes.errorbar(x, point.mean, yerr=point.deviation, ms=8, capsize=3, **style)
+                    bars = axes.errorbar(x, point.mean, yerr=point.deviation, ms=8, capsize=3, **style)
+                    handles[name(group)] = bars
             plain(axes).set(xscale=scale, xlabel=label)
             if scale == "log":
                 plain_log_ticks(axes.xaxis)
@@ -140,11 +145,6 @@ def methods(rows: list[Row]) -> Figure | None:
         line[0].set_title(protocol, loc="left", fontsize=9)
     figure.legend(handles.values(), handles, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
     return figure
-
-
-def point_name(group):
-    """What the legend calls a method."""
-    return group[0].title + (", maps averaged" if group[0].averaged else "")
 
 
 def costs(groups):

@@ -140,7 +140,7 @@ CLAIMS = (
         "23 convolutional layers with the sizes of the drawing, 572 to 388",
         "section 2, Figure 1",
         "figure1",
-        proved("tests/reproduce/test_figures.py", "every size as measured, 23 layers, 31,030,658 parameters"),
+        proved("tests/reproduce/figures/test_figure1.py", "every size as measured, 23 layers, 31,030,658 parameters"),
     ),
     Claim(
         "seamless segmentation of any size by overlap-tile, mirrored at the border",

@@ -47,9 +47,7 @@ class Row:
     outcome : str or None
         Why a training has no scores.
     by_slice : tuple of float
-        V_Rand of each of the slices at ``threshold``; empty where it is not recorded.
-    details : dict
-        Further numbers that explain the scores.
+        V_Rand of each of the slices, at ``threshold``; empty where it is not recorded.
     """
 
     experiment: str
@@ -211,13 +209,7 @@ def published(numbers: Iterable[dict]) -> list[Row]:
 
 
 def frozen(value):
-    """A hashable equal of a JSON value.
-
-    Examples
-    --------
-    >>> frozen({"seeds": [0, 1]})
-    (('seeds', (0, 1)),)
-    """
+    """A hashable equal of a JSON value."""
     if isinstance(value, dict):
         return tuple(sorted((key, frozen(item)) for key, item in value.items()))
     return tuple(map(frozen, value)) if isinstance(value, list | tuple) else value

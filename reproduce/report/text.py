@@ -187,13 +187,7 @@ def setting(row: Row) -> str:
 
 
 def anchor(heading: str) -> str:
-    """The fragment by which a heading of a Markdown file is linked to, on GitHub.
-
-    Examples
-    --------
-    >>> anchor("Table 1: the EM segmentation challenge")
-    'table-1-the-em-segmentation-challenge'
-    """
+    """The fragment by which a heading of a Markdown file is linked to, on GitHub."""
     return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
 
 
