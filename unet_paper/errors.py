@@ -2,7 +2,7 @@
 
 
 class InputError(ValueError):
-    """What the caller gave is illegal; the message names what was wrong and what is legal.
+    """What the caller gave is illegal; the message names what was wrong and what it must be.
 
     Commands print the message and exit with status 2.
     """
@@ -14,3 +14,7 @@ class Interrupted(Exception):
 
 class NonFiniteLoss(Exception):
     """The loss became infinite or NaN; the message names step and seed."""
+
+
+class LabelWarning(UserWarning):
+    """Labels are legal, but hardly what the caller means; the message says what to do."""
