@@ -2,10 +2,9 @@
 
 import argparse
 import importlib
+import os
 import sys
 from pathlib import Path
-
-from reproduce.records import RESULTS, RUNS
 
 GROUPS = {
     "reproduce the paper": {
@@ -15,6 +14,7 @@ GROUPS = {
         "figure2": ("figures.figure2", "overlap-tile with mirrored context, Figure 2"),
         "figure3": ("figures.figure3", "cells and the weight map, Figure 3"),
         "elastic": ("figures.elastic", "elastic deformation of a grid and of a slice, section 3.1"),
+        "segmentation": ("figures.segmentation", "a slice, its probability map and its cells as a picture"),
     },
     "measure": {
         "sweep": ("sweep", "learning rates and steps on training slices of one fold"),
@@ -48,8 +48,11 @@ OF_RESULTS = ("list", "render", "verify")
 WITH_SEED = (*WITH_DEVICE, "figure2", "figure3", "elastic")
 
 
-def parser(chosen=None):
-    """The command line as an argparse parser, complete for the command `chosen` or, by default, for all."""
+def parser(chosen):
+    """The command line as an argparse parser, complete for the command `chosen` alone: others are not imported."""
+    from reproduce.experiment.options import whole
+    from reproduce.records import RESULTS, RUNS
+
     groups = [
         f"{group}:\n" + "\n".join(f"  {name:10} {text}" for name, (_, text) in commands.items())
         for group, commands in GROUPS.items()
@@ -63,14 +66,12 @@ def parser(chosen=None):
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND", help="one of the following")
     for name, (module, text) in COMMANDS.items():
         sub = commands.add_parser(name, description=text)
+        if name != chosen:
+            continue
         if name in WITH_DATA:
             sub.add_argument(
                 "--data", type=Path, help="folder of the ISBI 2012 stacks (default: $ISBI2012_DIR, then data/isbi2012)"
             )
-        if chosen not in (None, name):
-            continue  # the others' modules need not be imported
-        from reproduce.experiment.options import whole
-
         if name in WITH_DEVICE:
             sub.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="default: auto")
         if name in WITH_SEED:
@@ -86,17 +87,20 @@ def parser(chosen=None):
 def main(argv=None):
     """Run one command; returns the exit status."""
     try:
-        return _main(sys.argv[1:] if argv is None else list(argv))
+        try:
+            return _main(sys.argv[1:] if argv is None else list(argv))
+        finally:
+            sys.stdout.flush()
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:
-        sys.stderr.close()  # the reader of the output has gone
+    except BrokenPipeError:  # the reader of the output has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python would complain at its end
         return 1
 
 
 def _main(argv):
     arguments = parser(next(iter(argv), "")).parse_args(argv)
-    from unet_paper.errors import InputError, Interrupted, NonFiniteLoss
+    from unet_paper.errors import InputError, Interrupted, NonFiniteLoss, is_out_of_memory
     from unet_paper.files import check_folder
 
     try:
@@ -107,16 +111,19 @@ def _main(argv):
 
             arguments.device = choose_device(arguments.device)
         return importlib.import_module(f"reproduce.{COMMANDS[arguments.command][0]}").run(arguments)
+    except BrokenPipeError:
+        raise
     except Interrupted as stopped:
-        print(f"{stopped}; the same command continues", file=sys.stderr)
+        anew = "" if getattr(arguments, "resume", True) else ", without --no-resume"
+        print(f"{stopped}; the same command continues{anew}", file=sys.stderr)
         return 130
-    except MemoryError as error:
-        print(f"error: out of memory: {error}", file=sys.stderr)
-        return 2
     except (InputError, NonFiniteLoss, OSError) as error:
-        if isinstance(error, BrokenPipeError):
-            raise
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        print(f"error: {': '.join(filter(None, ['out of memory', str(error)]))}", file=sys.stderr)
         return 2
 
 

@@ -20,7 +20,7 @@ from reproduce.experiment.options import (
     whole,
 )
 from reproduce.experiment.run import Method, Run, splits
-from unet_paper.predict import ROTATIONS
+from unet_paper.config import ROTATIONS
 from unet_paper.recipe import paper_recipe, recipe_config
 
 
@@ -144,7 +144,7 @@ def runs_of(config, names, *, folds, seeds, sizes, n_slices, rotations):
             experiment,
             method,
             splits(n_slices, [fold], n_train=size),
-            seed,
+            (seed,),
             rotations,
             {"variant": name, **recipe_conditions(config)},
         )

@@ -8,7 +8,7 @@ import numpy as np
 
 from data_scripts.phantom import make_phantom
 from unet_paper.errors import InputError
-from unet_paper.isbi import find_data, load_isbi
+from unet_paper.isbi import find_data, load_isbi, pixel_sha256
 from unet_paper.tiff import read_labels
 
 SLICES, SIDE = 30, 512  # those of the challenge
@@ -39,6 +39,11 @@ class Data(NamedTuple):
     test_labels: np.ndarray | None = None
     test_rows: tuple[int, int] | None = None
 
+    @property
+    def training_sha256(self) -> dict[str, str]:
+        """Those of the files that a network is trained on."""
+        return {name: self.sha256[name] for name in ("train-volume", "train-labels")}
+
 
 class Example(NamedTuple):
     """Images in [0, 1] and labels 0 and 1, both (Z, H, W); "ISBI" or "synthetic"; hashes for a record."""
@@ -67,7 +72,7 @@ def with_test_labels(data: Data, folder: Path | None, rows: tuple[int, int] | No
     path = find_data(folder) / TEST_LABELS
     if not path.exists():
         raise InputError(f"{path} does not exist; scoring the test volume needs its labels")
-    labels = (read_labels(path).array > 0).astype(np.uint8)
+    labels = read_labels(path).array
     slices, height, width = data.test_images.shape
     first, last = rows or (0, height - 1)
     if not 0 <= first <= last < height:
@@ -77,7 +82,10 @@ def with_test_labels(data: Data, folder: Path | None, rows: tuple[int, int] | No
             f"{path} has the shape {labels.shape}; it must be {(slices, last - first + 1, width)}, "
             "or --rows must name the rows that it covers"
         )
-    return data._replace(test_labels=labels, test_rows=rows)
+    if np.count_nonzero(np.unique(labels)) > 1:
+        raise InputError(f"{path} has several values other than 0; it must be 0 for membrane and one for cell")
+    sha256 = data.sha256 | {"test-labels": pixel_sha256(labels)}
+    return data._replace(test_labels=(labels > 0).astype(np.uint8), test_rows=rows, sha256=sha256)
 
 
 def load_example(folder: Path | None = None, n_slices: int = SLICES) -> Example:

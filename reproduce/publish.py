@@ -9,7 +9,6 @@ import shutil
 from pathlib import Path
 
 from reproduce import records
-from reproduce.report import render
 from unet_paper.errors import InputError
 from unet_paper.files import atomic_write, make_folder
 
@@ -23,6 +22,8 @@ def add_arguments(parser):
 
 def run(arguments):
     """Run the command; returns the exit status."""
+    from reproduce.report import render  # matplotlib, only now
+
     out, into = Path(arguments.out), Path(arguments.into)
     published = records.read(into / "records.jsonl")
     new = [r for r in records.read(out / "records.jsonl") if r not in published]
@@ -46,16 +47,18 @@ def run(arguments):
 
 
 def files_of(new, out):
-    """Maps and curves that records refer to, as paths below `out`, those that exist there."""
+    """Maps and curves that records refer to, as paths below `out`; `InputError` if a map is missing there."""
     names = {}
     for record in new:
-        if record.prediction:
-            names[Path(record.prediction)] = None
-            label = f"{record.name}-{record.conditions['recipe']}"
-            for split in record.conditions["folds"]:
-                for seed in record.conditions["seeds"]:
-                    names[Path("curves") / f"{label}-{split}-seed{seed}.csv"] = None
-    return [name for name in names if (out / name).exists()]
+        if not record.prediction:
+            continue
+        if not (out / record.prediction).is_file():
+            raise InputError(f"{out} lacks {record.prediction}, the map of a record; run the command for it again")
+        label = f"{record.name}-{record.conditions['recipe']}"
+        trainings = [(split, seed) for split in record.conditions["folds"] for seed in record.conditions["seeds"]]
+        curves = [Path("curves") / f"{label}-{split}-seed{seed}.csv" for split, seed in trainings]
+        names |= dict.fromkeys([Path(record.prediction), *(name for name in curves if (out / name).exists())])
+    return list(names)
 
 
 def differs(source, target):

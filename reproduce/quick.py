@@ -9,15 +9,7 @@ the paper's.
 from dataclasses import replace
 from pathlib import Path
 
-from data_scripts.phantom import write_phantom
-from reproduce.baselines.unet import build
-from reproduce.data import load_data
-from reproduce.experiment.execute import execute
 from reproduce.experiment.options import whole
-from reproduce.experiment.run import Run, Split
-from reproduce.figures.montage import montage_of_record
-from reproduce.report import render
-from unet_paper.recipe import recipe_config
 
 SLICES, SIDE, HELD_OUT, PHANTOM_SEED = 10, 512, 2, 2015
 BASE_CHANNELS, INPUT_SIZE, STEPS, LEARNING_RATE, WARMUP_STEPS = 8, 380, 600, 4e-3, 50
@@ -30,6 +22,8 @@ def add_arguments(parser):
 
 def config(device, steps=STEPS):
     """The paper's values but for a narrow network, small tiles, few steps, and Adam, which learns sooner (D5)."""
+    from unet_paper.recipe import recipe_config  # torch, only now
+
     short = recipe_config(
         device,
         steps=steps,
@@ -43,6 +37,15 @@ def config(device, steps=STEPS):
 
 def run(arguments):
     """Run the command; returns the exit status."""
+    from data_scripts.phantom import write_phantom
+    from reproduce.baselines.unet import build  # torch, only now
+    from reproduce.data import load_data
+    from reproduce.experiment.execute import execute
+    from reproduce.experiment.run import Run, Split
+    from reproduce.experiment.training import training_folder
+    from reproduce.figures.montage import montage_of_record
+    from reproduce.report import render
+
     out = Path(arguments.out) / "quick"
     folder = out / "data"
     if not (folder / "test-labels.tif").exists():  # the last to be written
@@ -52,15 +55,16 @@ def run(arguments):
     split = Split("phantom", everything[:-HELD_OUT], everything[-HELD_OUT:])
     trained = replace(build(config(arguments.device, arguments.steps)), name="quick", title="U-Net, narrow, trained")
     untrained = replace(trained, name="untrained", title="the same, untrained", recipe=replace(trained.recipe, steps=0))
-    runs = [Run("quick", method, (split,), arguments.seed) for method in (untrained, trained)]
+    runs = [Run("quick", method, (split,), (arguments.seed,)) for method in (untrained, trained)]
     made = execute(runs, data, device=arguments.device, out=out)
-    if made:
+    if made and made[-1].prediction:
         print(f"figure: {montage_of_record(made[-1], data, out)}")
     render.render(out)
     print((out / "TABLES.md").read_text(encoding="utf-8"))
-    weights = next((out / "trainings").glob(f"{trained.label}/{split.name}-seed{arguments.seed}/weights.safetensors"))
-    print(
-        "Segment a stack with this network:\n"
-        f"python -m unet_paper predict {folder / 'test-volume.tif'} probability.tif --weights {weights}"
-    )
+    weights = training_folder(trained, split, seed=arguments.seed, out=out) / "weights.safetensors"
+    if weights.exists():
+        print(
+            "Segment a stack with this network:\n"
+            f"python -m unet_paper predict {folder / 'test-volume.tif'} probability.tif --weights {weights}"
+        )
     return 0

@@ -4,6 +4,7 @@ A file of records is append only; tables are rendered from it and from nothing e
 """
 
 import json
+import math
 import os
 import platform
 import resource
@@ -63,8 +64,22 @@ class Record:
     details: dict = field(default_factory=dict)
 
 
+KINDS = (
+    (str, "a text", ("experiment", "name")),
+    (dict, "a dictionary", ("conditions", "scores", "measures", "provenance", "details")),
+    (str | None, "a path or null", ("prediction",)),
+)
+
+
 def validate(record):
     """Raise `InputError` naming what is wrong with a record."""
+    for kind, words, names in KINDS:
+        for name in names:
+            if not isinstance(getattr(record, name), kind):
+                raise InputError(f"{name} must be {words}, not {str(getattr(record, name))[:40]}")
+    for name, value in (record.scores | record.measures).items():
+        if type(value) not in (int, float) or not abs(value) < math.inf:
+            raise InputError(f"{name} must be a finite number, not {str(value)[:40]}")
     if record.experiment not in EXPERIMENTS:
         raise InputError(f"experiment {record.experiment!r} is none of {', '.join(EXPERIMENTS)}")
     unknown = sorted(set(record.scores) - set(SCORES))
@@ -103,14 +118,33 @@ def read(path):
     if not path.exists():
         return []
     records = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(path.read_bytes().splitlines(), 1):
         try:
-            record = Record(**json.loads(line))
+            record = Record(**parse(line))
             validate(record)
-        except (json.JSONDecodeError, TypeError, InputError) as error:
+        except (TypeError, InputError) as error:
             raise InputError(f"line {number} of {path} is not a record: {error}") from error
         records.append(record)
     return records
+
+
+def parse(content):
+    """What the JSON in some bytes says; `InputError` with the reason if they are none.
+
+    Examples
+    --------
+    >>> parse(b'{"a": \\xe9}')
+    Traceback (most recent call last):
+    unet_paper.errors.InputError: it is not UTF-8 text
+    """
+    try:
+        return json.loads(content.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise InputError("it is not UTF-8 text") from error
+    except RecursionError as error:
+        raise InputError("it is nested too deeply") from error
+    except ValueError as error:
+        raise InputError(f"it is not JSON: {str(error)[:100]}") from error
 
 
 def provenance(*, config, seed, data, device, wall_seconds, peak_bytes=None, commit=None):

@@ -8,13 +8,8 @@ loss became infinite.
 
 import itertools
 
-from reproduce.data import load_data
-from reproduce.experiment.execute import execute
 from reproduce.experiment.options import positive, recipe_conditions, whole
-from reproduce.experiment.run import Method, Run, inner, splits
-from unet_paper.config import ExperimentConfig
-from unet_paper.predict import ROTATIONS
-from unet_paper.recipe import paper_recipe, recipe_config
+from unet_paper.config import ROTATIONS, ExperimentConfig
 
 NETWORK, TRAINING = ExperimentConfig().network, ExperimentConfig().training
 
@@ -49,8 +44,14 @@ def add_arguments(parser):
 
 def run(arguments):
     """Run the command; returns the exit status."""
+    from reproduce.data import load_data  # torch, only now
+    from reproduce.experiment.execute import execute
+    from reproduce.experiment.run import Run, inner, splits
+    from unet_paper.recipe import recipe_config
+
     data = load_data(arguments.data)
     split = inner(*splits(len(data.images), [arguments.fold]))
+    rotations = (arguments.rotations,)
     configs = [
         recipe_config(
             arguments.device,
@@ -63,9 +64,9 @@ def run(arguments):
         for steps, warmup, rate in itertools.product(
             sorted(arguments.steps), arguments.warmup, arguments.learning_rates
         )
-    ]  # an illegal one is told before any is trained
+    ]
     runs = [
-        Run("sweep", build(config), (split,), arguments.seed, (arguments.rotations,), recipe_conditions(config))
+        Run("sweep", build(config), (split,), (arguments.seed,), rotations, recipe_conditions(config))
         for config in configs
     ]
     execute(runs, data, device=arguments.device, out=arguments.out)
@@ -73,7 +74,10 @@ def run(arguments):
 
 
 def build(config):
-    """The `Method` of one try."""
+    """The `Method` of one try; `InputError` if its warm-up is not shorter than its training."""
+    from reproduce.experiment.run import Method
+    from unet_paper.recipe import paper_recipe
+
     training, width = config.training, config.network.base_channels
     title = (
         f"{width} base channels, {training.optimizer}, learning rate {training.learning_rate:g}, "

@@ -19,8 +19,8 @@ from reproduce.experiment.execute import execute
 from reproduce.experiment.options import add_recipe_arguments, positive, recipe_arguments, whole
 from reproduce.experiment.run import Run, splits
 from unet_paper import shapes
+from unet_paper.config import ROTATIONS
 from unet_paper.errors import InputError
-from unet_paper.predict import ROTATIONS
 from unet_paper.recipe import recipe_config
 
 SLICE = 512  # side of an ISBI slice, pixels
@@ -49,7 +49,7 @@ def run(arguments):
             "systems",
             method,
             splits(len(data.images), arguments.folds),
-            seed,
+            (seed,),
             tuple(arguments.rotations),
             {"budget": budget},
             partial(cost, method, device=arguments.device),

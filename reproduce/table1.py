@@ -8,16 +8,9 @@ hidden until after the paper: ``--test`` scores the maps where the labels are at
 import argparse
 import re
 
-from reproduce.baselines.unet import build
-from reproduce.data import load_data, with_test_labels
-from reproduce.experiment.execute import execute
 from reproduce.experiment.options import add_recipe_arguments, recipe_arguments, whole
-from reproduce.experiment.run import Run, every_slice, splits
-from reproduce.experiment.scoring import average
-from reproduce.figures.montage import montage_of_record
+from unet_paper.config import ROTATIONS
 from unet_paper.errors import InputError
-from unet_paper.predict import ROTATIONS
-from unet_paper.recipe import recipe_config
 
 
 def add_arguments(parser):
@@ -32,7 +25,11 @@ def add_arguments(parser):
         help="continue trainings that were stopped, or start those anew (default: --resume)",
     )
     parser.add_argument(
-        "--average", type=whole(0), nargs="+", metavar="SEED", help="score the mean of these seeds' maps"
+        "--average",
+        type=whole(0),
+        nargs="+",
+        metavar="SEED",
+        help="train with each of these seeds in place of --seed, and score the mean of their maps",
     )
     parser.add_argument("--final", action="store_true", help="train on all slices and predict the test volume")
     parser.add_argument("--test", action="store_true", help="the same, and score it by test-labels.tif of the data")
@@ -49,23 +46,28 @@ def rows(text):
 
 def run(arguments):
     """Run the command; returns the exit status."""
+    from reproduce.baselines.unet import build  # torch, only now
+    from reproduce.data import load_data, with_test_labels
+    from reproduce.experiment.execute import execute
+    from reproduce.experiment.run import Run, every_slice, splits
+    from reproduce.figures.montage import montage_of_record
+    from unet_paper.recipe import recipe_config
+
     final = arguments.final or arguments.test
-    for name, legal in (("folds", not final), ("rows", arguments.test)):
-        if getattr(arguments, name) is not None and not legal:
-            raise InputError(f"--{name} does nothing here; it must go {'with --test' if name == 'rows' else 'alone'}")
+    if final and arguments.folds:
+        raise InputError("--final and --test train on all slices; --folds must be left out")
+    if arguments.rows and not arguments.test:
+        raise InputError("--rows names rows of the labels that --test scores by; it must go with --test")
+    seeds = tuple(sorted(set(arguments.average or [arguments.seed])))
+    if arguments.average and len(seeds) < 2:
+        raise InputError(f"--average has the seed {seeds[0]} alone; it must have two different ones or more")
     data = load_data(arguments.data)
     if arguments.test:
         data = with_test_labels(data, arguments.data, arguments.rows)
     method = build(recipe_config(arguments.device, **recipe_arguments(arguments)))
     chosen = (every_slice(len(data.images)),) if final else splits(len(data.images), arguments.folds)
-    run = Run("table1", method, chosen, arguments.seed, tuple(arguments.rotations))
-    if arguments.average:
-        for rotation in arguments.rotations:
-            average(
-                Run("table1", method, chosen, arguments.seed, (rotation,)), arguments.average, data, out=arguments.out
-            )
-        return 0
-    made = execute([run], data, device=arguments.device, out=arguments.out, resume=arguments.resume)
-    if made and not final:
+    row = Run("table1", method, chosen, seeds, tuple(arguments.rotations))
+    made = execute([row], data, device=arguments.device, out=arguments.out, resume=arguments.resume)
+    if made and made[0].prediction and not final:
         print(f"figure: {montage_of_record(made[0], data, arguments.out)}")
     return 0

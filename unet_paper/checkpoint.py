@@ -184,7 +184,7 @@ def load_checkpoint(path: Path, model, optimizer, configuration: dict) -> Curve:
     trained = [number for group in restored["param_groups"] for number in group["params"]]
     lengths = {len(values) for values in curve}
     if len(lengths) > 1 or (
-        lengths > {0} and optimizer.defaults.get("momentum") and set(restored["state"]) != {*trained}
+        lengths != {0} and optimizer.defaults.get("momentum") and set(restored["state"]) != {*trained}
     ):
         raise InputError(f"{path} is damaged: its curve or the state of its optimizer is incomplete; use --no-resume")
     model.load_state_dict(weights)

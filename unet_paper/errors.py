@@ -18,3 +18,21 @@ class NonFiniteLoss(Exception):
 
 class LabelWarning(UserWarning):
     """Labels are legal, but hardly what the caller means; the message says what to do."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether Python, NumPy or PyTorch ran out of memory, on the processor or on a GPU.
+
+    PyTorch raises a `RuntimeError`, and NumPy for absurd sizes a `ValueError`, that only the text tells apart.
+
+    Examples
+    --------
+    >>> is_out_of_memory(MemoryError()), is_out_of_memory(RuntimeError("can't allocate memory")), is_out_of_memory(
+    ...     RuntimeError("sizes differ")
+    ... )
+    (True, True, False)
+    """
+    words = ("can't allocate memory", "out of memory", "size calculation overflowed", "array is too big")
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError | ValueError) and any(word in str(error) for word in words)
+    )

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from unet_paper import shapes
-from unet_paper.config import AugmentationConfig, ExperimentConfig, WeightMapConfig
+from unet_paper.config import ADAM, AugmentationConfig, ExperimentConfig, WeightMapConfig
 from unet_paper.device import PRECISIONS, choose_precision
 from unet_paper.errors import InputError
 from unet_paper.loss import weighted_cross_entropy
@@ -25,7 +25,6 @@ from unet_paper.optimizer import MomentumSGD
 from unet_paper.sampler import TileSampler
 from unet_paper.weight_map import balanced_class_weights, cells_from_membranes, unet_weight_map
 
-ADAM = {"optimizer": "adam", "learning_rate": 1e-4, "warmup_steps": 100}  # the later tool's optimiser
 OURS = ("unet_paper", "reproduce")  # of these packages the defaults of a function belong to its configuration
 DIGITS = 8
 

@@ -7,7 +7,8 @@ of its own it tells the network from its optimiser.
 from dataclasses import replace
 
 from reproduce.experiment.run import Method
-from unet_paper.recipe import ADAM, paper_recipe
+from unet_paper.config import ADAM
+from unet_paper.recipe import paper_recipe
 
 
 def build(config):

@@ -8,13 +8,15 @@ compare ratios.
 import itertools
 import time
 
-from reproduce import records, tables
+from reproduce import records
 from reproduce.benchmark.inference import benchmark_inference
 from reproduce.benchmark.metrics import benchmark_metrics
 from reproduce.benchmark.timing import Bench, ceilings, on_gpu
 from reproduce.benchmark.training import benchmark_training
 from reproduce.benchmark.weight_map import benchmark_weight_map
-from reproduce.rows import measure_text
+from reproduce.report.select import as_row
+from reproduce.report.tables import benchmarks
+from reproduce.report.text import measure_text
 from reproduce.stacks import load_example
 from unet_paper.config import ExperimentConfig
 
@@ -52,5 +54,5 @@ def run(arguments):
         seconds = measure_text("median_seconds", row.measures.get("median_seconds"))
         words = ", ".join(str(value) for name, value in row.conditions.items() if name not in ("group", "skipped"))
         print(f"{row.conditions['group']}: {row.name}, {words}: {row.conditions.get('skipped', seconds)}", flush=True)
-    print(f"\n{tables.benchmarks(rows, {})}\n\nrecords: {path}")
+    print(f"\n{benchmarks(map(as_row, rows), [])}\n\nrecords: {path}")
     return 0

@@ -1,10 +1,9 @@
-"""Arguments that commands share; `unet_paper.recipe.recipe_config` says what they stand for."""
+"""Arguments that commands share, and the configuration they stand for."""
 
 import argparse
 import math
 
-from unet_paper.config import ExperimentConfig
-from unet_paper.recipe import ADAM
+from unet_paper.config import ADAM, ExperimentConfig
 
 
 def whole(least: int, most: int = 2**63 - 1):
@@ -12,9 +11,10 @@ def whole(least: int, most: int = 2**63 - 1):
 
     def number(text):
         value = int(text)
-        if not least <= value <= most:
-            above = f"at least {least}" if most == 2**63 - 1 else f"{least} to {most}"
-            raise argparse.ArgumentTypeError(f"{text} must be {above}")
+        if value < least:
+            raise argparse.ArgumentTypeError(f"{text} must be at least {least}")
+        if value > most:
+            raise argparse.ArgumentTypeError(f"{text} must be at most {most}")
         return value
 
     number.__name__ = "whole number"  # argparse: "invalid whole number value"

@@ -1,5 +1,6 @@
 """What is to be run, as data: a `Method` on `Split`s of the stack with a seed is a `Run`, one row of a table."""
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -58,11 +59,12 @@ class Run:
     splits : tuple of Split
         Predicted are the held-out slices of all, each by the network that did not train on it; or, of the
         one split that trains on every slice, the test volume.
-    seed : int
+    seeds : tuple of int
+        A network of each split is trained with each; of several the maps are averaged.
     rotations : tuple of str
         Averages to predict with; a record is made of each.
     conditions : dict
-        Further entries of the records' conditions.
+        Further entries of the records' conditions, JSON-able.
     costs : callable or None
         Returns further entries of the records' measures; called only if something is run.
     """
@@ -70,10 +72,15 @@ class Run:
     experiment: str
     method: Method
     splits: tuple[Split, ...]
-    seed: int
+    seeds: tuple[int, ...]
     rotations: tuple[str, ...] = ("eight",)
     conditions: dict = field(default_factory=dict)
     costs: Callable | None = None
+
+    @property
+    def trainings(self) -> list[tuple[Split, int]]:
+        """Split and seed of each network."""
+        return [(split, seed) for seed in self.seeds for split in self.splits]
 
     @property
     def on_test(self) -> bool:
@@ -87,9 +94,10 @@ class Run:
 
     @property
     def configuration(self) -> dict:
-        """Everything that, with the data, determines the networks; JSON-able."""
-        trained = {split.name: list(split.train) for split in self.splits}
-        return {"recipe": self.method.recipe.configuration, "splits": trained, "seed": self.seed}
+        """Everything that, with the data, determines the networks; as JSON gives it back."""
+        trained = {split.name: split.train for split in self.splits}
+        about = {"recipe": self.method.recipe.configuration, "splits": trained, "seeds": self.seeds}
+        return json.loads(json.dumps(about))
 
 
 def splits(n_slices: int, which=None, n_train: int | None = None) -> tuple[Split, ...]:
@@ -104,6 +112,8 @@ def splits(n_slices: int, which=None, n_train: int | None = None) -> tuple[Split
     >>> splits(30, [4], n_train=3)[0][:2]
     ('fold4-3slices', (4, 12, 20))
     """
+    if n_slices < N_FOLDS:
+        raise InputError(f"the training stack has {n_slices} slices; it must have at least {N_FOLDS}, one a fold")
     every = folds(n_slices, N_FOLDS)
     chosen = []
     for number in sorted(set(range(N_FOLDS) if which is None else which)):

@@ -3,58 +3,59 @@
 A score is the score of the stored map, so that ``unet-paper score`` finds the same numbers.
 """
 
-import json
 import time
-from dataclasses import replace
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from reproduce import records
 from reproduce.experiment.run import Run
-from reproduce.experiment.training import read_account, together, training_folder
+from reproduce.experiment.training import progress_bar, read_account, together, training_folder
 from unet_paper import metrics
 from unet_paper.checkpoint import read_weights
-from unet_paper.errors import InputError
+from unet_paper.errors import NonFiniteLoss
 from unet_paper.files import make_folder
-from unet_paper.isbi import pixel_sha256
 from unet_paper.predict import predict_stack
 from unet_paper.tiff import read_images, write_stack
 
 
-def measure(run: Run, data, *, device: str, out: Path) -> list[records.Record]:
-    """Predict and score a run whose networks are trained: one record for each of its rotations."""
+def measure(run: Run, data, *, device: str, out: Path) -> Iterator[records.Record]:
+    """Predict and score a run whose networks are trained: yields the record of each of its rotations.
+
+    Raises `NonFiniteLoss` if a map is not finite.
+    """
     costs = run.costs() if run.costs else {}
-    accounts = [read_account(training_folder(run.method, s, seed=run.seed, out=out)) for s in run.splits]
-    return [_measure(run, rotation, accounts, costs, data, device, Path(out)) for rotation in run.rotations]
+    folders = [training_folder(run.method, split, seed=seed, out=out) for split, seed in run.trainings]
+    accounts = [read_account(folder) for folder in folders]
+    for rotations in run.rotations:
+        yield _measure(run, rotations, accounts, costs, data, device, Path(out))
 
 
-def _measure(run, rotation, accounts, costs, data, device, out):
-    seconds, stacks = 0.0, []
-    for split in run.splits:
+def _measure(run, rotations, accounts, costs, data, device, out):
+    seconds, maps = 0.0, {seed: [] for seed in run.seeds}
+    for split, seed in run.trainings:
         images = data.test_images if run.on_test else data.images[list(split.held_out)]
-        stack, took = predict_split(
-            run.method, split, images, seed=run.seed, device=device, out=out, rotations=rotation
+        probability, took = predict_split(
+            run.method, split, images, seed=seed, device=device, out=out, rotations=rotations
         )
-        stacks.append(stack)
+        maps[seed].append(probability)
         seconds += took
-    probability = np.concatenate(stacks)
-    path = map_path(run, rotation, out)
+    probability = np.mean([np.concatenate(stacks) for stacks in maps.values()], axis=0)
+    path = map_path(run, rotations, out)
     write_map(path, probability, run.on_test)
-    truth = truth_of(run, data)
-    scores, details = score_map(path, truth, data.test_rows if run.on_test else None)
+    scores, details = score_map(path, truth_of(run, data), data.test_rows if run.on_test else None)
     trained = [account["provenance"] for account in accounts]
     commits = [commit for provenance in trained for commit in provenance["commit"].split(", ")]
-    sha256 = data.sha256 | ({"test-labels": pixel_sha256(truth)} if run.on_test and truth is not None else {})
+    train_seconds = sum(account["seconds"] for account in accounts)
     return records.Record(
         experiment=run.experiment,
         name=run.method.name,
-        conditions=conditions_of(run, data) | {"rotations": rotation, "steps": accounts[0]["steps"]},
+        conditions=conditions_of(run, data) | {"rotations": rotations, "steps": accounts[0]["steps"]},
         scores=scores,
         measures={
-            "train_seconds": sum(account["seconds"] for account in accounts),
+            "train_seconds": train_seconds,
             "predict_seconds_per_slice": seconds / len(probability),
             "parameters_count": accounts[0]["parameters"],
             **costs,
@@ -65,12 +66,13 @@ def _measure(run, rotation, accounts, costs, data, device, out):
         | {
             "command": together([*(p["command"] for p in trained), records.command_line()]),
             "commit": together([*commits, records.commit_id()]),
-            "config": json.loads(json.dumps(run.configuration)),
-            "data": sha256,
+            "config": run.configuration,
+            "seed": list(run.seeds),
+            "data": data.sha256,
             "date": records.now(),
             "device": together(p["device"] for p in trained),
             "peak_bytes": max(p["peak_bytes"] for p in trained),
-            "wall_seconds": round(sum(account["seconds"] for account in accounts) + seconds, 3),
+            "wall_seconds": round(train_seconds + seconds, 3),
         },
     )
 
@@ -90,25 +92,20 @@ def conditions_of(run: Run, data) -> dict:
         "volume": "test" if run.on_test else "train",
         "slices": list(range(len(data.test_images))) if run.on_test else run.held_out,
         "train_slices": len(run.splits[0].train),
-        "seeds": [run.seed],
+        "seeds": list(run.seeds),
         **rows,
         **run.conditions,
     }
 
 
 def failure(run: Run, data, device: str, outcome: str) -> records.Record:
-    """The record of a run whose loss was not finite."""
-    conditions = {"rotations": "failed", "steps": run.method.recipe.steps, "outcome": outcome}
+    """The record of a run whose loss or map was not finite."""
     return records.Record(
         run.experiment,
         run.method.name,
-        conditions_of(run, data) | conditions,
+        conditions_of(run, data) | {"steps": run.method.recipe.steps, "outcome": outcome},
         provenance=records.provenance(
-            config=json.loads(json.dumps(run.configuration)),
-            seed=run.seed,
-            data=data.sha256,
-            device=device,
-            wall_seconds=0.0,
+            config=run.configuration, seed=list(run.seeds), data=data.sha256, device=device, wall_seconds=0.0
         ),
     )
 
@@ -130,20 +127,23 @@ def predict_split(method, split, images, *, seed, device, out, rotations):
     if device == "cuda":
         segment(images[:1], rotations="none")  # the choice of algorithms is no prediction
     start = time.perf_counter()
-    with tqdm(desc=f"predict {method.name} {split.name} {rotations}", unit="tile", mininterval=1.0) as bar:
+    with progress_bar(desc=f"predict {method.name} {split.name} seed {seed} {rotations}", unit="tile") as bar:
 
         def progress(done, total):
             bar.total = total
             bar.update(done - bar.n)
 
-        stack = segment(images, rotations=rotations, progress=progress)
-    return stack, time.perf_counter() - start
+        probability = segment(images, rotations=rotations, progress=progress)
+    if not np.isfinite(probability).all():
+        raise NonFiniteLoss(f"the map of the network of {split.name} with seed {seed} is not finite")
+    return probability, time.perf_counter() - start
 
 
-def map_path(run: Run, rotation: str, out: Path) -> Path:
+def map_path(run: Run, rotations: str, out: Path) -> Path:
     """Where the map of a run is stored."""
+    seeds = "+".join(map(str, run.seeds))
     where = "test-volume" if run.on_test else "+".join(split.name for split in run.splits)
-    return Path(out) / "predictions" / f"{run.method.label}-seed{run.seed}-{rotation}-{where}.tif"
+    return Path(out) / "predictions" / f"{run.method.label}-seed{seeds}-{rotations}-{where}.tif"
 
 
 def write_map(path: Path, probability: np.ndarray, submission: bool) -> None:
@@ -186,65 +186,3 @@ def score_map(path: Path, labels: np.ndarray | None, rows: tuple[int, int] | Non
     if v_rand.threshold is not None:
         details |= {"v_rand_precision": v_rand.precision, "v_rand_recall": v_rand.recall}
     return {name: float(getattr(results, name).value) for name in records.SCORES}, details
-
-
-def average(run: Run, seeds: list[int], data, *, out: Path) -> records.Record:
-    """Score and record the mean of the maps that the networks of several seeds have left, for one rotation."""
-    (rotation,) = run.rotations
-    known = records.read(Path(out) / "records.jsonl")
-    ours = {}
-    for seed in sorted(set(seeds)):
-        of_seed = replace(run, seed=seed)
-        found = [r for r in known if is_of(r, of_seed, data) and r.conditions["rotations"] == rotation and r.prediction]
-        if not found:
-            raise InputError(f"seed {seed} has no record of these slices and rotations; run the command for it first")
-        ours[seed] = found[-1]
-    maps = [read_images(Path(out) / record.prediction).array for record in ours.values()]
-    mean = replace(run, seed="+".join(map(str, ours)))
-    path = map_path(mean, rotation, out)
-    write_map(path, np.mean(maps, axis=0), run.on_test)
-    scores, details = score_map(path, truth_of(run, data), data.test_rows if run.on_test else None)
-    first = ours[min(ours)]
-    summed = ("train_seconds", "predict_seconds_per_slice")
-    record = replace(
-        first,
-        conditions=first.conditions | {"seeds": list(ours)},
-        scores=scores,
-        measures=first.measures | {name: sum(r.measures[name] for r in ours.values()) for name in summed},
-        prediction=path.relative_to(out).as_posix(),
-        details=details,
-        provenance=first.provenance
-        | {
-            "command": together([*(r.provenance["command"] for r in ours.values()), records.command_line()]),
-            "commit": together([*(r.provenance["commit"] for r in ours.values()), records.commit_id()]),
-            "config": first.provenance["config"] | {"seed": list(ours)},
-            "seed": list(ours),
-            "date": records.now(),
-            "device": together(r.provenance["device"] for r in ours.values()),
-            "peak_bytes": max(r.provenance["peak_bytes"] for r in ours.values()),
-            "wall_seconds": round(sum(r.provenance["wall_seconds"] for r in ours.values()), 3),
-        },
-    )
-    records.append(record, Path(out) / "records.jsonl")
-    print(summary(record))
-    return record
-
-
-def is_of(record, run, data) -> bool:
-    """Whether a record, or the record of a failure, is of `run` under the same configuration and data."""
-    same = (record.experiment, record.name) == (run.experiment, run.method.name)
-    same = same and record.provenance["config"] == json.loads(json.dumps(run.configuration))
-    same = same and data.sha256.items() <= record.provenance["data"].items()
-    if run.on_test:
-        rows = None if data.test_rows is None else list(data.test_rows)
-        same = same and (bool(record.scores), record.conditions.get("rows")) == (data.test_labels is not None, rows)
-    return same and run.conditions.items() <= record.conditions.items()
-
-
-def summary(record: records.Record) -> str:
-    """One line for a person at the terminal."""
-    values = "  ".join(f"{name} {value:.5f}" for name, value in record.scores.items())
-    values = values or record.conditions.get("outcome") or record.prediction
-    return (
-        f"{record.name} ({', '.join(record.conditions['folds'])}, rotations {record.conditions['rotations']}): {values}"
-    )

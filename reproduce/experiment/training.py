@@ -6,6 +6,7 @@ the digits are those of its recipe, so that a second recipe never meets the firs
 
 import csv
 import json
+import sys
 from pathlib import Path
 
 import torch
@@ -25,17 +26,50 @@ def training_folder(method: Method, split: Split, *, seed: int, out: Path) -> Pa
 
 
 def train_split(method: Method, split: Split, data, *, seed: int, device: str, out: Path, resume: bool = True) -> dict:
-    """Train on the slices of `split` unless that has been done; returns the account of the training."""
-    folder = training_folder(method, split, seed=seed, out=out)
-    account = read_account(folder)
-    if account is not None:
-        return account
-    make_folder(folder)
+    """Train on the slices of `split` unless that has been done; returns the account of the training.
+
+    Parameters
+    ----------
+    method : Method
+    split : Split
+    data : Data
+    seed : int
+    device : {"cpu", "cuda"}
+    out : Path
+        The folder of `training_folder`.
+    resume : bool
+        Continue from a checkpoint rather than start anew; what is finished is not trained again.
+
+    Returns
+    -------
+    dict
+        seconds, steps, parameters and provenance.
+
+    Raises
+    ------
+    InputError
+        If the folder holds a training of other data or is damaged, or another process is at work in it.
+    NonFiniteLoss, Interrupted
+        As `unet_paper.train.train`.
+    """
+    folder = make_folder(training_folder(method, split, seed=seed, out=out))
     with locked(folder):
-        if not resume:
-            for name in (CHECKPOINT, "commits.txt"):
-                (folder / name).unlink(missing_ok=True)
-        return _train_split(method, split, data, folder, seed, device, out)
+        account = read_account(folder)
+        if account is None:
+            if not resume:
+                for name in (CHECKPOINT, "commits.txt"):
+                    (folder / name).unlink(missing_ok=True)
+            return _train_split(method, split, data, folder, seed, device, out)
+    trained = account["provenance"]
+    if (trained["config"], trained["data"]) != (configuration(method, split, seed), data.training_sha256):
+        raise InputError(f"{folder} holds a training on other data; name another --out, or remove that folder")
+    return account
+
+
+def configuration(method: Method, split: Split, seed: int) -> dict:
+    """Everything that, with the data, determines a network; as JSON gives it back."""
+    about = {"recipe": method.recipe.configuration, "train_slices": split.train, "seed": seed}
+    return json.loads(json.dumps(about))
 
 
 def read_account(folder: Path) -> dict | None:
@@ -45,7 +79,8 @@ def read_account(folder: Path) -> dict | None:
         return None
     try:
         account = json.loads(path.read_text(encoding="utf-8"))
-        _ = account["seconds"], account["steps"], account["parameters"], account["provenance"]["commit"]
+        _ = [account[name] for name in ("seconds", "steps", "parameters")]
+        _ = [account["provenance"][name] for name in records.PROVENANCE]
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} is damaged ({error!r}); remove the folder {folder} to train again") from error
     return account
@@ -62,7 +97,7 @@ def _train_split(method, split, data, folder, seed, device, out):
         torch.backends.cudnn.benchmark = True  # every tile has the same size
     records.reset_peak_memory(device)
     total = None if method.recipe.seconds else method.recipe.steps
-    with tqdm(total=total, desc=f"train {method.name} {split.name} seed {seed}", mininterval=1.0) as bar:
+    with progress_bar(total=total, desc=f"train {method.name} {split.name} seed {seed}") as bar:
 
         def report(step, loss):
             if bar.n == 0:
@@ -74,14 +109,17 @@ def _train_split(method, split, data, folder, seed, device, out):
             method.recipe, images, labels, seed=seed, device=device, folder=folder, resume=True, report=report
         )
     seconds = curve.seconds[-1] if curve.seconds else 0.0
-    config = {"recipe": method.recipe.configuration, "train_slices": list(split.train), "seed": seed}
-    commit = together(commits.read_text(encoding="utf-8").split())
     provenance = records.provenance(
-        config=config, seed=seed, data=data.sha256, device=device, wall_seconds=seconds, commit=commit
+        config=configuration(method, split, seed),
+        seed=seed,
+        data=data.training_sha256,
+        device=device,
+        wall_seconds=seconds,
+        commit=together(commits.read_text(encoding="utf-8").split()),
     )
-    about = {"command": provenance["command"], "commit": commit, "date": provenance["date"], "seconds": seconds}
-    about |= {"device": provenance["device"], "data": data.sha256, **config}
-    save_weights(folder / "weights.safetensors", model, gray_statistics(images) | {"title": method.title} | about)
+    about = {name: provenance[name] for name in ("command", "commit", "date", "device", "data")} | provenance["config"]
+    metadata = gray_statistics(images) | {"title": method.title, "seconds": seconds} | about
+    save_weights(folder / "weights.safetensors", model, metadata)
     if curve.loss:
         write_curve(Path(out) / "curves" / f"{method.label}-{split.name}-seed{seed}.csv", curve)
     account = {
@@ -94,6 +132,12 @@ def _train_split(method, split, data, folder, seed, device, out):
         Path(temporary).write_text(json.dumps(account, indent=1), encoding="utf-8")
     (folder / CHECKPOINT).unlink(missing_ok=True)
     return account
+
+
+def progress_bar(**options) -> tqdm:
+    """A bar that is drawn anew every second on a terminal, every minute in a log."""
+    seconds = 1.0 if sys.stderr.isatty() else 60.0
+    return tqdm(mininterval=seconds, maxinterval=seconds, **options)
 
 
 def write_curve(path: Path, curve) -> None:

@@ -216,7 +216,9 @@ def test_cost_of_a_slice():
 
 def test_systems_of_one_protocol_are_drawn_side_by_side(data, tmp_path, monkeypatch):
     drawn = {}
-    monkeypatch.setattr(compare_systems, "draw_systems", lambda *given, **words: drawn.update(words, maps=given[2]))
+    monkeypatch.setattr(
+        compare_systems, "draw_methods_montage", lambda *given, **words: drawn.update(words, maps=given[2])
+    )
     assert compare_systems.montage(data, tmp_path) is None
     for folds, names in (([1], ["unet"]), ([0], ["unet", "fcn"])):
         for name in names:
@@ -236,8 +238,8 @@ def test_systems_of_one_protocol_are_drawn_side_by_side(data, tmp_path, monkeypa
     assert newest.conditions["title"] not in drawn["maps"]
     (tmp_path / "records.jsonl").write_bytes(kept)
     compare_systems.montage(data, tmp_path)
-    assert drawn["words"].startswith("trained for")
-    assert drawn["names"] == ["slice 0"]
+    assert drawn["heading"].startswith("trained for")
+    assert drawn["titles"] == ["slice 0"]
     unet, fcn = read(tmp_path)[1:]
     assert set(drawn["maps"]) == {unet.conditions["title"], fcn.conditions["title"]}
     for record in (unet, fcn):

@@ -1,69 +1,17 @@
-"""Steps as CUDA graphs: captured once, replayed to the same result; the learning rate stays where a graph reads it."""
+"""CUDA graphs: what is computed, captured and replayed, with a device that is not there and with one that is."""
 
 from contextlib import contextmanager
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
+from small_training import small_recipe, small_stack
 
-from data_scripts.phantom import make_phantom
 from unet_paper import graph
-from unet_paper.config import ExperimentConfig, NetworkConfig, TrainingConfig
 from unet_paper.graph import Graphed, make_capturable, set_learning_rate
-from unet_paper.optimizer import MomentumSGD
-from unet_paper.recipe import paper_recipe
 from unet_paper.train import Descent
 
-OPTIMIZERS = {"sgd": MomentumSGD, "adam": torch.optim.Adam}
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-def test_a_replayed_graph_learns_what_plain_calls_learn(optimizer):
-    images, labels = make_phantom(2, 64, 64, seed=0)
-    stack = images.astype(np.float32) / 255, (labels > 0).astype(np.uint8)
-    rate = {"sgd": 2e-3, "adam": 1e-4}[optimizer]  # Adam's steps are as long where a gradient is but noise
-    training = TrainingConfig(input_size=188, steps=12, warmup_steps=2, optimizer=optimizer, learning_rate=rate)
-    recipe = paper_recipe(ExperimentConfig(network=NetworkConfig(base_channels=2), training=training))
-    plain, replayed = (Descent(recipe, *stack, seed=5, device="cuda", graphed=graphed) for graphed in (False, True))
-    for step in range(recipe.steps):  # algorithms may differ, draws and dropout may not
-        torch.testing.assert_close(replayed(step), plain(step), rtol=1e-2, atol=0)
-    assert replayed.descend.graph is not None
-    for (name, a), b in zip(plain.model.state_dict().items(), replayed.model.state_dict().values()):
-        torch.testing.assert_close(a, b, rtol=0.05, atol=1e-2, msg=name)
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_every_replay_draws_the_dropout_of_its_seed():
-    ones = torch.ones(4096, device="cuda")
-    graphed = Graphed(lambda: torch.nn.functional.dropout(ones, 0.5), "cuda")
-
-    def draw(call, seed):
-        torch.manual_seed(seed)
-        return call().clone()
-
-    for _ in range(4):
-        draw(graphed, 0)
-    assert torch.equal(draw(graphed, 1), draw(graphed.function, 1))
-    assert not torch.equal(draw(graphed, 1), draw(graphed, 2))
-
-
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_a_capturable_optimiser_keeps_its_learning_rate_tensor_and_learns_the_same(optimizer):
-    weights = {kind: torch.nn.Parameter(torch.arange(1.0, 5.0)) for kind in ("plain", "capturable")}
-    made = {kind: OPTIMIZERS[optimizer]([weight], lr=0.5) for kind, weight in weights.items()}
-    make_capturable(made["capturable"], "cpu")
-    place = made["capturable"].param_groups[0]["lr"]
-    for rate in (0.25, 0.125, 0.5):
-        for kind, weight in weights.items():
-            set_learning_rate(made[kind], rate)
-            (weight**2).sum().backward()
-            made[kind].step()
-            made[kind].zero_grad()
-    assert made["plain"].param_groups[0]["lr"] == float(place) == 0.5
-    assert place is made["capturable"].param_groups[0]["lr"]
-    torch.testing.assert_close(weights["capturable"], weights["plain"])
+needs_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
 
 class FakeCuda:
@@ -116,7 +64,21 @@ def test_a_graph_is_captured_after_the_plain_calls_and_every_call_computes_once(
     assert cuda.log == [*plain, *plain, "capture", "replay", "replay", "replay"]
 
 
-def test_a_capture_that_fails_tells_what_failed_first(cuda):
+def test_a_function_that_cannot_be_captured_is_called_plainly_from_then_on(cuda):
+    def function():
+        if cuda.capturing:
+            raise RuntimeError("waits for the device")
+        cuda.log.append("compute")
+        return "result"
+
+    graphed = Graphed(function, "cuda", warm_up=0)
+    with pytest.warns(UserWarning, match="no CUDA graph could be captured: waits for the device"):
+        assert graphed() == "result"
+    assert graphed() == "result"
+    assert cuda.log == ["stream given back", "compute", "compute"]
+
+
+def test_an_error_of_the_function_itself_is_told_and_not_that_of_the_capture(cuda):
     def function():
         raise ValueError("the step itself")
 
@@ -125,14 +87,60 @@ def test_a_capture_that_fails_tells_what_failed_first(cuda):
     assert cuda.log == ["stream given back"]
 
 
-def test_a_device_that_cannot_capture_computes_plainly(cuda):
-    def function():
-        if cuda.capturing:
-            raise RuntimeError("no such operation in a capture")
-        return "result"
+def test_on_the_cpu_every_call_is_plain():
+    calls = []
+    graphed = Graphed(lambda: calls.append("computed"), "cpu", warm_up=0)
+    graphed()
+    graphed()
+    assert calls == ["computed", "computed"]
 
-    graphed = Graphed(function, "cuda", warm_up=0)
-    with pytest.warns(UserWarning, match="no such operation in a capture"):
-        assert graphed() == "result"
-    assert graphed() == "result"
-    assert cuda.log == ["stream given back"]
+
+def test_a_capturable_optimiser_keeps_its_learning_rate_tensor():
+    optimizer = torch.optim.Adam([torch.ones(1, requires_grad=True)], lr=0.5)
+    set_learning_rate(optimizer, 0.25)
+    assert optimizer.param_groups[0]["lr"] == 0.25
+    make_capturable(optimizer, "cpu")
+    (group,) = optimizer.param_groups
+    rate = group["lr"]
+    set_learning_rate(optimizer, 0.125)
+    assert rate is group["lr"]
+    assert float(rate) == 0.125
+    assert (group["capturable"], group["fused"], group["foreach"]) == (True, True, False)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_steps_made_for_graphs_learn_what_plain_steps_learn(optimizer):
+    plain, capturable = (Descent(small_recipe(optimizer=optimizer), *small_stack(), seed=5) for _ in range(2))
+    make_capturable(capturable.optimizer, "cpu")
+    for step in range(6):
+        assert capturable(step).item() == pytest.approx(plain(step).item(), rel=1e-4)
+    for (name, a), b in zip(plain.model.state_dict().items(), capturable.model.state_dict().values()):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5, msg=name)
+
+
+@needs_a_gpu
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_a_replayed_graph_learns_what_plain_calls_learn(optimizer):
+    rate = {"sgd": 2e-3, "adam": 1e-4}[optimizer]  # Adam's steps are as long where a gradient is but noise
+    recipe = small_recipe(optimizer=optimizer, learning_rate=rate, steps=12)
+    plain, graphed = (Descent(recipe, *small_stack(), seed=5, device="cuda", graphed=on) for on in (False, True))
+    for step in range(12):  # algorithms may differ, draws and dropout may not
+        assert graphed(step).item() == pytest.approx(plain(step).item(), rel=1e-2)
+    assert graphed.descend.graph is not None
+    for (name, a), b in zip(plain.model.state_dict().items(), graphed.model.state_dict().values()):
+        torch.testing.assert_close(a, b, rtol=0.05, atol=1e-2, msg=name)
+
+
+@needs_a_gpu
+def test_every_replay_draws_the_dropout_of_its_seed():
+    ones = torch.ones(4096, device="cuda")
+    graphed = Graphed(lambda: torch.nn.functional.dropout(ones, 0.5), "cuda")
+
+    def draw(call, seed):
+        torch.manual_seed(seed)
+        return call().clone()
+
+    for _ in range(4):
+        draw(graphed, 0)
+    assert torch.equal(draw(graphed, 1), draw(graphed.function, 1))
+    assert not torch.equal(draw(graphed, 1), draw(graphed, 2))

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
+from reproduce.stacks import Example
 
 from reproduce.benchmark import weight_map
 from reproduce.benchmark.timing import Bench
 from reproduce.benchmark.weight_map import REPEATS, benchmark_weight_map, copied_recipe, squares
-from reproduce.stacks import Example
 from unet_paper.weight_map import cells_from_membranes, unet_weight_map
 
 
