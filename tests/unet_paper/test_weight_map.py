@@ -10,14 +10,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reproduce.stacks import load_example
 from scipy.spatial.distance import cdist
 
-<<<<<<< HEAD
 from reproduce.benchmark.weight_map import copied_recipe
-=======
-from reproduce.benchmark_weight_map import MOSAIC, benchmark_weight_map, copied_recipe
->>>>>>> 2364f81 (wip)
 from unet_paper import weight_map
 from unet_paper.errors import InputError, LabelWarning
 from unet_paper.tiff import read_labels
