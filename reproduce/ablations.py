@@ -38,8 +38,8 @@ class Ablation:
         From `reproduce.baselines.variants`, in place of `UNet` and `weighted_sampler`.
     tile : int or None
         Side of input and output of a training tile, of a padded network.
-    predict : dict or None
-        Keyword arguments of `predict_stack` in place of the U-Net's.
+    predict : dict
+        Keyword arguments of `predict_stack` beside the U-Net's.
     """
 
     title: str
@@ -47,7 +47,7 @@ class Ablation:
     network: object = None
     sampler: object = None
     tile: int | None = None
-    predict: dict | None = None
+    predict: dict = field(default_factory=dict)
 
 
 NO_DEFORMATION = {"sigma": 0.0}
@@ -131,8 +131,7 @@ def build(name, config):
         recipe = replace(recipe, sampler=partial(ablation.sampler, **recipe.sampler.keywords))
     if ablation.tile:
         recipe = replace(recipe, sampler=partial(recipe.sampler, input_size=ablation.tile, output_size=ablation.tile))
-    predict = {"depth": config.network.depth} if ablation.predict is None else ablation.predict
-    return Method(name, ablation.title, recipe, predict)
+    return Method(name, ablation.title, recipe, {"depth": config.network.depth} | ablation.predict)
 
 
 def runs_of(config, names, *, folds, seeds, sizes, n_slices, rotations):

@@ -12,7 +12,7 @@ from functools import partial
 import torch
 
 from reproduce.baselines import METHODS, build_method
-from reproduce.baselines.common import multiply_adds
+from reproduce.baselines.common import MissingLibrary, multiply_adds
 from reproduce.baselines.sliding_window import SlidingWindow, measure_speed
 from reproduce.data import load_data
 from reproduce.experiment.execute import execute
@@ -70,7 +70,7 @@ def build(names, config, *, seconds=None):
     for name in names:
         try:
             method = build_method(name, config)
-        except InputError as error:
+        except MissingLibrary as error:
             if len(names) == 1:
                 raise
             print(f"left out: {error}")

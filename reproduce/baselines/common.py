@@ -1,6 +1,6 @@
-"""What the systems share: tiles without a weight map, padded networks in overlap-tile, a schedule, a count of work.
+"""What the baselines share: tiles without a weight map, padded networks in overlap-tile, schedules, a count of work.
 
-Every system that does not define its own augmentation sees the tiles of `unet_paper.sampler.TileSampler`.
+Every baseline that does not define its own augmentation sees the tiles of `unet_paper.sampler.TileSampler`.
 A network with zero padding is trained on tiles of which every pixel counts, as its authors do, but
 predicts with surroundings: its output is cropped by `MARGIN` pixels a side, so that the overlap-tile
 strategy works for it. For the Keras U-Net and mmsegmentation's the margin is all that a pixel can see, and
@@ -19,9 +19,13 @@ from unet_paper.errors import InputError
 from unet_paper.recipe import Recipe
 from unet_paper.sampler import TileSampler
 
-TILE = 512  # side of a training tile and of a predicted tile of padded systems, pixels: one ISBI slice
+TILE = 512  # side of a training tile and of a predicted tile of padded networks, pixels: one ISBI slice
 MARGIN = 128  # context in prediction, pixels a side; with it 768 divides by two seven times
 PADDED_PREDICTION = {"tile": TILE, "margin": MARGIN}  # of predict_stack
+
+
+class MissingLibrary(InputError):
+    """A baseline needs a library that is not installed; the message says how to get it."""
 
 
 class Padded(nn.Module):

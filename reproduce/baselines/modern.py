@@ -7,7 +7,8 @@ resolutions with weights 1, 1/2, 1/4, ... divided by their sum; SGD with Nestero
 decay 3e-5, gradients clipped to a norm of 12, and learning rate 0.01 falling to zero with power 0.9.
 
 Different from nnU-Net: tiles and number of steps are the U-Net's here and the batch is one tile; DynUNet
-enlarges coarse logits to the labels, where nnU-Net makes the labels coarser; Dice is the mean of both
+enlarges coarse logits to the labels, where nnU-Net makes the labels coarser, and has no biases in its
+convolutions but the last; Dice is the mean of both
 classes, where nnU-Net leaves out the background; its own augmentation, cascade and ensemble are left out.
 
 Needs MONAI (``pip install monai``), which is imported only when this baseline is used.
@@ -17,9 +18,8 @@ from functools import cache, partial
 
 import torch
 
-from reproduce.baselines.common import PADDED_PREDICTION, baseline_recipe, polynomial
+from reproduce.baselines.common import PADDED_PREDICTION, MissingLibrary, baseline_recipe, polynomial
 from reproduce.experiment.run import Method
-from unet_paper.errors import InputError
 
 CHANNELS = (32, 64, 128, 256, 512, 512, 512, 512)
 SUPERVISED = 6  # resolutions that enter the loss
@@ -28,7 +28,7 @@ LEARNING_RATE, MOMENTUM, WEIGHT_DECAY, CLIP = 0.01, 0.99, 3e-5, 12.0
 
 def build(config):
     """nnU-Net's recipe; augmentation, steps and precision are the U-Net's."""
-    monai()  # an `InputError` now rather than when training begins
+    monai()  # a `MissingLibrary` now rather than when training begins
     recipe = baseline_recipe(
         config,
         partial(dynamic_unet, channels=CHANNELS, supervised=SUPERVISED),
@@ -43,12 +43,12 @@ def build(config):
 
 
 def monai():
-    """The library, or an `InputError` that says how to get it."""
+    """The library; raises `MissingLibrary`."""
     try:
         import monai.losses
         import monai.networks.nets
     except ImportError as error:
-        raise InputError("the baseline 'modern' needs MONAI: pip install monai") from error
+        raise MissingLibrary("the baseline 'modern' needs MONAI: pip install monai") from error
     return monai
 
 

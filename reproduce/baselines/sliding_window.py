@@ -212,6 +212,6 @@ def measure_speed(network, *, side=512, windows=256, repeats=3, device="cpu"):
             times.append(time.perf_counter() - start)
         return min(times[1:])
 
-    how = {"enabled": True, "benchmark": True, "allow_tf32": False}  # the first call of a form chooses algorithms
-    with torch.backends.cudnn.flags(**how):
+    # the first call of a form chooses its algorithms
+    with torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False):
         return Speed(seconds(network.patchwise, batch) * side**2 / windows, seconds(network.dense, image))

@@ -17,6 +17,8 @@ def build(config):
 
 
 def build_adam(config):
-    """The paper's recipe but for its optimiser, learning rate and warm-up."""
-    method = build(replace(config, training=replace(config.training, **ADAM)))
+    """The paper's recipe but for its optimiser, learning rate and warm-up, which is at most a third of the training."""
+    training = replace(config.training, **ADAM)
+    training = replace(training, warmup_steps=min(training.warmup_steps, training.steps // 3))
+    method = build(replace(config, training=training))
     return replace(method, name="unet-adam", title="U-Net with Adam")

@@ -14,10 +14,10 @@ from reproduce.benchmark.metrics import benchmark_metrics
 from reproduce.benchmark.timing import Bench, ceilings, on_gpu
 from reproduce.benchmark.training import benchmark_training
 from reproduce.benchmark.weight_map import benchmark_weight_map
+from reproduce.data import load_example
 from reproduce.report.select import as_row
 from reproduce.report.tables import benchmarks
 from reproduce.report.text import measure_text
-from reproduce.stacks import load_example
 from unet_paper.config import ExperimentConfig
 
 CHOICES = ("training", "inference", "metrics", "weight-map")

@@ -11,8 +11,8 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from reproduce.benchmark.timing import Bench
+from reproduce.data import Example
 from reproduce.records import Record
-from reproduce.stacks import Example
 from unet_paper.metrics import pixel_error, rand_error, score, v_info, v_rand, warping_error
 
 SAMPLE = 5  # slices timed on their own

@@ -19,7 +19,7 @@ from reproduce import records
 from reproduce.records import Record
 from unet_paper.device import choose_precision
 
-LEAST, MOST = 3, 500  # repeats that are to fill a time
+LEAST, MOST = 2, 500  # repeats that are to fill a time
 QUEUED = 10  # calls between two readings of the clock on a GPU
 PRODUCT_SIDE = {"cuda": 8192, "cpu": 2048}  # of the square matrices whose product gives the rate
 
@@ -53,7 +53,7 @@ class Form:
         if (self.tf32 or self.graphed) and not on_gpu(device):
             raise Unavailable("needs a GPU")
         if self.precision != "float32" and choose_precision(device) == "float32":
-            raise Unavailable("no bfloat16 arithmetic here, which makes convolutions many times slower than float32")
+            raise Unavailable("no bfloat16 arithmetic in this device")
 
 
 FORMS = (

@@ -14,8 +14,8 @@ import numpy as np
 from scipy.ndimage import distance_transform_edt
 
 from reproduce.benchmark.timing import Bench
+from reproduce.data import Example
 from reproduce.records import Record
-from reproduce.stacks import Example
 from unet_paper.config import WeightMapConfig
 from unet_paper.weight_map import cells_from_membranes, unet_weight_map
 

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from reproduce.stacks import Example
 
 from data_scripts.phantom import make_phantom
 from reproduce.benchmark import inference, timing
 from reproduce.benchmark.timing import Bench
+from reproduce.data import Example
 from unet_paper.config import ExperimentConfig, NetworkConfig, TrainingConfig
 from unet_paper.predict import predict_stack
 
