@@ -6,6 +6,7 @@ no training and no choice uses it. Terms: for non-commercial work on image segme
 """
 
 import argparse
+import lzma
 import os
 import re
 import shutil
@@ -16,6 +17,7 @@ import zipfile
 import zlib
 from pathlib import Path
 
+from unet_paper.command import HelpFormatter, exit_status, file_name
 from unet_paper.errors import InputError
 from unet_paper.files import check_writable
 from unet_paper.isbi import DEFAULT_FOLDER, pixel_sha256
@@ -33,29 +35,30 @@ LARGEST = 100 * 2**20  # bytes of one unpacked file; the real ones have 8 MB
 RETRIES = 3
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> int:
     """Run the command; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m data_scripts.isbi2012", description=__doc__.split("\n\n")[1])
-    parser.add_argument("--out", type=Path, default=DEFAULT_FOLDER, help=f"default: {DEFAULT_FOLDER}")
+    parser = argparse.ArgumentParser(
+        prog="python -m data_scripts.isbi2012",
+        description="Fetch the stacks of the ISBI 2012 challenge and verify every pixel: download the challenge's own "
+        "archive, or copy the files from a folder that has them. Terms of the data: for non-commercial work on image "
+        "segmentation software.",
+        epilog="examples:\n  %(prog)s\n  %(prog)s --out data/isbi2012 --from /media/stacks",
+        formatter_class=HelpFormatter,
+    )
+    parser.add_argument(
+        "--out", type=file_name, default=DEFAULT_FOLDER, metavar="FOLDER", help="made if need be (default: %(default)s)"
+    )
     parser.add_argument(
         "--from",
-        type=Path,
+        type=file_name,
         dest="source",
         metavar="FOLDER",
         help="folder that holds the files (default: $ISBI2012_DIR)",
     )
-    arguments = parser.parse_args(argv)
-    try:
-        print(fetch(arguments.out, arguments.source))
-        return 0
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
+    return exit_status(_run, parser.parse_args(argv))
 
 
-def fetch(out, source=None):
+def fetch(out: str | Path, source: str | Path | None = None) -> str:
     """Bring the stacks into a folder, all of them or none.
 
     Parameters
@@ -79,7 +82,10 @@ def fetch(out, source=None):
     out = Path(out)
     if all((out / name).exists() for name in SHA256):
         for name in SHA256:
-            verify(out / name)
+            try:
+                verify(out / name)
+            except InputError as error:
+                raise InputError(f"{error}; remove {out / name} to have it fetched anew") from error
         return f"{out} already holds the stacks, all verified; nothing to do"
     if source is None and _holds_stacks(named := Path(os.environ.get("ISBI2012_DIR") or out)):
         source = named
@@ -101,23 +107,29 @@ def fetch(out, source=None):
     return f"{out} now holds {', '.join(names)} from {source or URL}, verified"
 
 
-def verify(path):
+def _run(arguments):
+    print(fetch(arguments.out, arguments.source))
+
+
+def verify(path: str | Path, name: str | Path | None = None) -> None:
     """Raise `InputError` unless the file holds the challenge's pixels.
 
-    Of test-labels.tif, only shape and type are known.
+    Of test-labels.tif, only shape and type are known. A message calls the file `name`, by default `path`.
     """
     path = Path(path)
-    array = read_stack(path).array
+    name = path if name is None else name
+    try:
+        array = read_stack(path).array
+    except InputError as error:
+        raise InputError(str(error).replace(str(path), str(name))) from error
     if array.shape != SHAPE or array.dtype != "uint8":
-        raise InputError(f"{path.name} is {array.dtype} of shape {array.shape}; the challenge's is uint8 of {SHAPE}")
+        raise InputError(f"{name} is {array.dtype} of shape {array.shape}; the challenge's is uint8 of {SHAPE}")
     found, expected = pixel_sha256(array), SHA256.get(path.name)
     if expected not in (None, found):
-        raise InputError(
-            f"{path.name} does not hold the challenge's pixels: their SHA-256 is {found}, expected {expected}"
-        )
+        raise InputError(f"{name} does not hold the challenge's pixels: their SHA-256 is {found}, expected {expected}")
 
 
-def members(archive):
+def members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     """The wanted members of an open archive by their file name.
 
     Raises
@@ -150,7 +162,7 @@ def _copy(source, folder):
     names = [name for name in (*SHA256, OPTIONAL) if (source / name).is_file()]
     for name in names:
         shutil.copyfile(source / name, folder / name)
-        verify(folder / name)
+        verify(folder / name, source / name)
     return names
 
 
@@ -177,7 +189,7 @@ def _unpack(path, folder):
         contents = _contents(path)
         for name, content in contents.items():
             (folder / name).write_bytes(content)
-            verify(folder / name)
+            verify(folder / name, f"{name} of {path}")
     except InputError as error:
         raise InputError(f"{error}; remove {path} to download it anew") from error
     return list(contents)
@@ -188,7 +200,15 @@ def _contents(path):
     try:
         with zipfile.ZipFile(path) as archive:
             return {name: archive.read(member) for name, member in members(archive).items()}
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError) as error:
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        lzma.LZMAError,
+        EOFError,
+        NotImplementedError,
+        RuntimeError,
+        OSError,
+    ) as error:
         raise InputError(f"{path} cannot be read, is damaged or is no archive ({error})") from error
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 from scipy.spatial import cKDTree
 
+from unet_paper.command import exit_status
 from unet_paper.errors import InputError
 from unet_paper.files import make_folder
 from unet_paper.tiff import write_stack
@@ -119,16 +120,12 @@ def main(argv=None):
     parser.add_argument("--slices", type=int, default=30, help="slices of each stack (default: 30)")
     parser.add_argument("--size", type=int, default=512, help="height and width in pixels (default: 512)")
     parser.add_argument("--seed", type=int, default=0, help="default: 0")
-    arguments = parser.parse_args(argv)
-    try:
-        write_phantom(arguments.out, n_slices=arguments.slices, size=arguments.size, seed=arguments.seed)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
+    return exit_status(_write, parser.parse_args(argv))
+
+
+def _write(arguments):
+    write_phantom(arguments.out, n_slices=arguments.slices, size=arguments.size, seed=arguments.seed)
     print(f"{arguments.out} now holds a synthetic stack in the challenge's format")
-    return 0
 
 
 def _cell_centres(rng, depth, height, width):

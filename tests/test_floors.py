@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FLOORS = (
     ("unet_paper.errors", "unet_paper.config", "unet_paper.compiled"),
     (
+        "unet_paper.command",
         "unet_paper.files",
         "unet_paper.shapes",
         "unet_paper.loss",
@@ -28,7 +29,13 @@ FLOORS = (
     ("unet_paper.__main__",),
     ("reproduce",),
 )
-LOWEST = ("unet_paper.errors", "unet_paper.config", "unet_paper.files", "unet_paper.shapes")  # standard library alone
+LOWEST = (  # the standard library alone
+    "unet_paper.errors",
+    "unet_paper.config",
+    "unet_paper.command",
+    "unet_paper.files",
+    "unet_paper.shapes",
+)
 WITHOUT_TORCH = (
     *LOWEST,
     "unet_paper.compiled",

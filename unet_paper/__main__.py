@@ -1,6 +1,7 @@
 """``python -m unet_paper``: the weight map, the scores, the prediction of a network and its cells as commands.
 
-Stacks come and go as TIFF. Only ``predict`` needs torch.
+Stacks come and go as TIFF. Only ``predict`` needs torch. What a command needs is imported when it runs, so that
+help comes at once.
 """
 
 import argparse
@@ -8,14 +9,11 @@ import sys
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-from tqdm import tqdm
-
 from unet_paper import __version__
+from unet_paper.command import HelpFormatter, exit_status, file_name, note
 from unet_paper.config import WeightMapConfig
 from unet_paper.errors import InputError
-from unet_paper.files import check_writable
-from unet_paper.tiff import check_same_shape, read_images, read_labels, read_stack, write_stack
+from unet_paper.files import check_readable, check_writable
 
 THRESHOLD = 0.5  # of `segment`
 SCORES = {
@@ -25,97 +23,167 @@ SCORES = {
     "v_rand": "V_Rand",
     "v_info": "V_Info",
 }
+STACK = "one image or a stack of slices, one channel, compressed or not, BigTIFF and OME-TIFF too"
+EXAMPLES = {
+    "weight-map": """
+  %(prog)s train-labels.tif weights.tif
+  %(prog)s cells.tif weights.tif --w0 10 --sigma 5 --everywhere""",
+    "score": """
+  %(prog)s train-labels.tif probability.tif
+  %(prog)s train-labels.tif probability.tif --slices 24-29""",
+    "predict": """
+  %(prog)s stack.tif probability.tif --weights weights.safetensors
+  %(prog)s 12-bit.tif probability.tif --weights weights.safetensors --scale 4095 --rotations none""",
+    "segment": """
+  %(prog)s probability.tif cells.tif
+  %(prog)s probability.tif cells.tif --labels train-labels.tif""",
+}
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> int:
     """Run one command; returns the exit status."""
-    arguments = parser().parse_args(argv)
-    try:
-        arguments.run(arguments)
-        return 0
-    except (InputError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
+    return exit_status(_run, argv)
 
 
-def parser():
+def parser() -> argparse.ArgumentParser:
     """The command line as an argparse parser."""
-    top = argparse.ArgumentParser(prog="python -m unet_paper", description=__doc__.split("\n\n")[0])
+    script = Path(sys.argv[0]).name
+    top = argparse.ArgumentParser(
+        prog=script if script.startswith("unet-paper") else "python -m unet_paper",
+        description="The weight map of the U-Net paper, the scores of the ISBI 2012 challenge, and the prediction of a "
+        "trained network. Stacks come and go as TIFF.",
+        epilog="COMMAND --help has the options, their units and defaults, and examples.",
+    )
     top.add_argument("--version", action="version", version=f"unet-paper {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    weights = _command(commands, "weight-map", weight_map, "weight map of Equation 2, slice by slice")
-    weights.add_argument("labels", type=Path, metavar="LABELS.tif", help="0 is membrane, else number of the cell")
-    weights.add_argument("weights", type=Path, metavar="WEIGHTS.tif", help="float32 TIFF to write")
-    weights.add_argument("--w0", type=float, default=WeightMapConfig.w0, help="default: %(default)s")
-    weights.add_argument("--sigma", type=float, default=WeightMapConfig.sigma, help="pixels, default: %(default)s")
-    weights.add_argument("--everywhere", action="store_true", help="border term inside the cells too")
+    weights = _command(
+        commands,
+        "weight-map",
+        weight_map,
+        "weight map of Equation 2, slice by slice",
+        "The cells of binary labels are their 4-connected components.",
+    )
+    _add_file(weights, "labels", "LABELS.tif", f"0 is membrane, else the number of the cell; {STACK}")
+    _add_file(weights, "weights", "WEIGHTS.tif", "float32 TIFF to write")
+    weights.add_argument(
+        "--w0", type=float, default=WeightMapConfig.w0, help="height of the border term (default: %(default)g)"
+    )
+    weights.add_argument(
+        "--sigma", type=float, default=WeightMapConfig.sigma, help="its width in pixels (default: %(default)g)"
+    )
+    weights.add_argument(
+        "--everywhere", action="store_true", help="border term inside the cells too, also if they touch"
+    )
     weights.add_argument("--border-only", action="store_true", help="leave the class weights out")
 
-    scores = _command(commands, "score", score, "the five metrics of the challenge, at their best thresholds")
-    scores.add_argument("labels", type=Path, metavar="LABELS.tif", help="0 is membrane, 1 or 255 is cell")
-    scores.add_argument("probability", type=Path, metavar="PROBABILITY.tif", help="probability of cell")
+    scores = _command(
+        commands,
+        "score",
+        score,
+        "the five metrics of the challenge, at their best thresholds",
+        "Both stacks have the same slices, or --slices names those of the labels that the map is of.",
+    )
+    _add_file(scores, "labels", "LABELS.tif", f"0 is membrane, 1 or 255 is cell; {STACK}")
+    _add_file(scores, "probability", "PROBABILITY.tif", "probability of cell: float from 0 to 1, or 8 or 16 bits")
     scores.add_argument(
-        "--slices", type=_slices, metavar="FIRST-LAST", help="slices of LABELS.tif that the map is of, also 0-5+24-29"
+        "--slices", type=_slices, metavar="FIRST-LAST", help="counted from 0: 24, 24-29 or 0-5+24-29 (default: all)"
     )
 
-    predicts = _command(commands, "predict", predict, "probability of cell by a trained network")
-    predicts.add_argument("stack", type=Path, metavar="STACK.tif")
-    predicts.add_argument("probability", type=Path, metavar="PROBABILITY.tif", help="float32 TIFF to write")
-    predicts.add_argument("--weights", type=Path, required=True, metavar="FILE.safetensors")
-    predicts.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="default: auto")
+    predicts = _command(
+        commands,
+        "predict",
+        predict,
+        "probability of cell by a trained network",
+        "The images should look like those the network was trained on: pixels of about the same size (4 nm for the "
+        "challenge's), membranes dark.",
+    )
+    _add_file(predicts, "stack", "STACK.tif", f"8 or 16 bits, or float from 0 to 1; {STACK}")
+    _add_file(predicts, "probability", "PROBABILITY.tif", "float32 TIFF to write, 0 is membrane, 1 is cell")
     predicts.add_argument(
-        "--rotations", default="eight", choices=("eight", "seven", "none"), help="versions to average, default: eight"
+        "--weights", type=file_name, required=True, metavar="FILE.safetensors", help="written by a training"
+    )
+    predicts.add_argument(
+        "--scale",
+        type=float,
+        metavar="WHITE",
+        help="the largest gray value there could be, for example 4095 for 12 bits (default: what the file says, "
+        "else 255, 65535, or 1 for float)",
+    )
+    predicts.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="default: %(default)s")
+    predicts.add_argument(
+        "--rotations",
+        default="eight",
+        choices=("eight", "seven", "none"),
+        help="average over the eight symmetries of the square, over seven rotations, or none, which takes an eighth of "
+        "the time (default: %(default)s)",
     )
 
-    cells = _command(commands, "segment", segment, "numbered cells of a probability map, as the challenge scores them")
-    cells.add_argument("probability", type=Path, metavar="PROBABILITY.tif", help="probability of cell")
-    cells.add_argument("cells", type=Path, metavar="LABELS.tif", help="TIFF to write: 0 is membrane, cells from 1")
+    cells = _command(
+        commands,
+        "segment",
+        segment,
+        "numbered cells of a probability map, as the challenge scores them",
+        "Slices are independent: the same number in two of them means nothing.",
+    )
+    _add_file(cells, "probability", "PROBABILITY.tif", "probability of cell: float from 0 to 1, or 8 or 16 bits")
+    _add_file(cells, "cells", "LABELS.tif", "TIFF of 16 or 32 bits to write: 0 is membrane, cells from 1")
     choice = cells.add_mutually_exclusive_group()
-    choice.add_argument("--threshold", type=float, default=THRESHOLD, help="cells are above it, default: %(default)s")
-    choice.add_argument("--labels", type=Path, metavar="TRUE.tif", help="take the threshold of the best V_Rand")
+    choice.add_argument(
+        "--threshold", type=float, default=THRESHOLD, help="cells are above it, from 0 to 1 (default: %(default)s)"
+    )
+    choice.add_argument(
+        "--labels", type=file_name, metavar="TRUE.tif", help="take the threshold of the best V_Rand against these"
+    )
     return top
 
 
-def weight_map(arguments):
+def weight_map(arguments: argparse.Namespace) -> None:
     """Write the weight map of a label stack, each slice for itself."""
+    import numpy as np
+
+    from unet_paper.tiff import write_slices
     from unet_paper.weight_map import cells_from_membranes, unet_weight_map
 
-    check_writable(arguments.weights)
-    labels = read_labels(arguments.labels)
+    _check_output(arguments.weights, arguments.labels)
+    labels = _read_labels(arguments.labels)
     cells = labels.array
     if np.isin(cells, (0, cells.max())).all():
         cells = cells_from_membranes(cells)
-        _note(f"{arguments.labels} is binary: the cells are the 4-connected components of each slice")
-    weights = [
-        unet_weight_map(
-            plane,
-            w0=arguments.w0,
-            sigma=arguments.sigma,
-            class_weights=None if arguments.border_only else WeightMapConfig.class_weights,
-            background_only=not arguments.everywhere,
-        )
-        for plane in _progress(cells, desc="weight map")
-    ]
-    weights = np.stack(weights)
-    write_stack(arguments.weights, weights, voxel_size=labels.voxel_size, unit=labels.unit)
-    print(f"wrote {arguments.weights}: weights from {weights.min():.4g} to {weights.max():.4g}")
+        note(f"{arguments.labels} is binary: the cells are the 4-connected components of each slice")
+    extremes = []
+
+    def slices():
+        for plane in _progress(cells, desc="weight map"):
+            weights = unet_weight_map(
+                plane,
+                w0=arguments.w0,
+                sigma=arguments.sigma,
+                class_weights=None if arguments.border_only else WeightMapConfig.class_weights,
+                background_only=not arguments.everywhere,
+            )
+            extremes.extend((weights.min(), weights.max()))
+            yield weights
+
+    write_slices(
+        arguments.weights,
+        slices(),
+        shape=cells.shape,
+        dtype="float32",
+        voxel_size=labels.voxel_size,
+        unit=labels.unit,
+    )
+    print(f"wrote {arguments.weights}: weights from {min(extremes):.4g} to {max(extremes):.4g}")
 
 
-def score(arguments):
+def score(arguments: argparse.Namespace) -> None:
     """Print the five metrics of a stored probability map."""
     from unet_paper import metrics
 
-    labels, probability = read_labels(arguments.labels), _read_probability(arguments.probability)
-    truth = labels.array
-    if arguments.slices:
-        most = max(last for _, last in arguments.slices)
-        if most >= len(truth):
-            raise InputError(f"--slices: {arguments.labels} has slices 0 to {len(truth) - 1}, not {most}")
-        truth = np.concatenate([truth[first : last + 1] for first, last in arguments.slices])
-    check_same_shape(truth, probability.array, str(arguments.labels), str(arguments.probability))
+    labels, probability = _read_labels(arguments.labels), _read_probability(arguments.probability)
+    truth = _chosen(labels.array, probability.array, arguments)
+    if (value := probability.array.flat[0]) == probability.array.min() == probability.array.max():
+        note(f"{arguments.probability} is {value:g} everywhere; by definition the warping error of such a map can be 0")
     scores = metrics.score(truth, probability.array, progress=partial(_progress, desc="score"))
     for name, title in SCORES.items():
         result = getattr(scores, name)
@@ -123,11 +191,16 @@ def score(arguments):
         print(f"{title:14} {result.value:.6f}  {where}")
 
 
-def predict(arguments):
+def predict(arguments: argparse.Namespace) -> None:
     """Write the probability of cell that a trained network gives to a stack."""
-    check_writable(arguments.probability)
-    stack = _read_images(arguments.stack)
-    from unet_paper.checkpoint import load_weights  # torch, only now
+    from unet_paper.tiff import write_slices
+
+    _check_output(arguments.probability, arguments.stack, arguments.weights)
+    stack = _read_images(arguments.stack, full_range=arguments.scale)
+    check_readable(arguments.weights)
+    from tqdm import tqdm
+
+    from unet_paper.checkpoint import load_weights
     from unet_paper.device import choose_device
     from unet_paper.predict import predict_stack
 
@@ -137,37 +210,51 @@ def predict(arguments):
     if (sizes.in_channels, sizes.n_classes) != (1, 2):
         raise InputError(
             f"{arguments.weights} holds a network of {sizes.in_channels} channels and {sizes.n_classes} classes; "
-            "legal: 1 channel (gray) and 2 classes (membrane, cell)"
+            "it must have 1 channel (gray) and 2 classes (membrane, cell)"
         )
+    mean, std = metadata["image_mean"], metadata["image_std"]
+    _compare_gray_values(arguments.stack, stack.array, mean, std)
+
     with tqdm(desc="predict", unit="tile", disable=None) as bar:
 
-        def progress(done, total):
-            bar.total = total
-            bar.update(done - bar.n)
+        def slices():
+            for z in range(len(stack.array)):
+                yield predict_stack(
+                    model,
+                    stack.array[z : z + 1],
+                    mean=mean,
+                    std=std,
+                    rotations=arguments.rotations,
+                    device=device,
+                    depth=sizes.depth,  # one tile side and stride are legal for any depth up to 9
+                    progress=partial(progress, z),
+                )[0]
 
-        probability = predict_stack(
-            model,
-            stack.array,
-            mean=metadata["image_mean"],
-            std=metadata["image_std"],
-            rotations=arguments.rotations,
-            device=device,
-            depth=sizes.depth,  # one tile side and stride are legal for any depth up to 9
-            progress=progress,
+        def progress(z, done, total):
+            bar.total = total * len(stack.array)
+            bar.update(z * total + done - bar.n)
+
+        write_slices(
+            arguments.probability,
+            slices(),
+            shape=stack.array.shape,
+            dtype="float32",
+            voxel_size=stack.voxel_size,
+            unit=stack.unit,
         )
-    write_stack(arguments.probability, probability.astype(np.float32), voxel_size=stack.voxel_size, unit=stack.unit)
     print(f"wrote {arguments.probability}: 0 is membrane, 1 is cell")
 
 
-def segment(arguments):
+def segment(arguments: argparse.Namespace) -> None:
     """Write the numbered cells of a stored probability map."""
     from unet_paper import metrics, segment
+    from unet_paper.tiff import check_same_shape, write_stack
 
-    check_writable(arguments.cells)
+    _check_output(arguments.cells, arguments.probability, *filter(None, [arguments.labels]))
     stack, threshold = _read_probability(arguments.probability), arguments.threshold
     _check_no_labels(arguments.probability, stack.array)
     if arguments.labels:
-        truth = read_labels(arguments.labels).array
+        truth = _read_labels(arguments.labels).array
         check_same_shape(truth, stack.array, str(arguments.labels), str(arguments.probability))
         v_rand = metrics.v_rand(truth, stack.array, progress=partial(_progress, desc="threshold"))
         threshold = v_rand.threshold or 0.0
@@ -177,50 +264,121 @@ def segment(arguments):
     print(f"wrote {arguments.cells}: {cells.max(axis=(1, 2)).mean():.0f} cells a slice")
 
 
-def _slices(text):
-    """First and last slice of each range of 24-29 or 0-5+24-29, counted from 0."""
-    ranges = []
-    for run in text.split("+"):
-        first, _, last = run.partition("-")
-        if not (first.isdecimal() and last.isdecimal() and int(first) <= int(last)):
-            raise argparse.ArgumentTypeError(f"{run!r} is no range of slices; legal: FIRST-LAST, counted from 0")
-        ranges.append((int(first), int(last)))
-    return ranges
+def _run(argv):
+    arguments = parser().parse_args(argv)
+    arguments.run(arguments)
 
 
-def _command(commands, name, run, text):
-    command = commands.add_parser(name, help=text, description=text)
+def _command(commands, name, run, text, more):
+    command = commands.add_parser(
+        name,
+        help=text,
+        description=f"{text[0].upper()}{text[1:]}. {more}",
+        epilog=f"examples:{EXAMPLES[name]}",
+        formatter_class=HelpFormatter,
+    )
     command.set_defaults(run=run)
     return command
 
 
-def _read_images(path):
-    stack = read_images(path)
+def _add_file(command, name, metavar, text):
+    command.add_argument(name, type=file_name, metavar=metavar, help=text)
+
+
+def _slices(text):
+    """First and last slice of each range of 24, 24-29 or 0-5+24-29, counted from 0."""
+    ranges = []
+    for run in text.split("+"):
+        first, dash, last = run.partition("-")
+        last = last if dash else first
+        if not (first.isdecimal() and last.isdecimal() and int(first) <= int(last)):
+            raise argparse.ArgumentTypeError(f"{run!r} must be a slice or FIRST-LAST, counted from 0")
+        ranges.append((int(first), int(last)))
+    return ranges
+
+
+def _chosen(truth, probability, arguments):
+    """The slices of the labels that the map is of."""
+    import numpy as np
+
+    from unet_paper.tiff import check_same_shape
+
+    labels, path = arguments.labels, arguments.probability
+    if arguments.slices:
+        most = max(last for _, last in arguments.slices)
+        if most >= len(truth):
+            raise InputError(f"--slices: {labels} has slices 0 to {len(truth) - 1}, not {most}")
+        truth = np.concatenate([truth[first : last + 1] for first, last in arguments.slices])
+        if len(truth) != len(probability):
+            raise InputError(f"--slices names {len(truth)} slices of {labels}, but {path} has {len(probability)}")
+    if len(truth) != len(probability):
+        raise InputError(
+            f"{labels} has {len(truth)} slices and {path} {len(probability)}; --slices FIRST-LAST must name the slices "
+            f"of {labels} that the map is of"
+        )
+    check_same_shape(truth, probability, str(labels), str(path))
+    return truth
+
+
+def _check_output(path, *inputs):
+    check_writable(path, inputs=inputs)
+    if path.suffix.lower() not in (".tif", ".tiff"):
+        raise InputError(f"cannot write {path}: a TIFF is written, so its name must end in .tif or .tiff")
+
+
+def _read_images(path, *, full_range=None):
+    from unet_paper.tiff import read_images
+
+    stack = read_images(path, full_range=full_range)
     if stack.note:
-        _note(stack.note)
+        note(stack.note)
     return stack
+
+
+def _read_labels(path):
+    from unet_paper.tiff import read_labels
+
+    labels = read_labels(path)
+    if labels.note:
+        note(labels.note)
+    return labels
 
 
 def _read_probability(path):
     """A stored map; one of whole numbers up to 1 comes as it is, for the metrics to judge and not scaled to nothing."""
+    from unet_paper.tiff import read_stack
+
     stack = read_stack(path)
     return stack if stack.array.dtype.kind == "u" and stack.array.max() == 1 else _read_images(path)
 
 
 def _check_no_labels(path, array):
     """In a map neighbouring pixels differ (in 69 to 94 % of pairs of stored maps), in labels hardly (below 3 %)."""
+    import numpy as np
+
     left, right = array[..., :-1], array[..., 1:]
     pairs = (np.minimum(left, right) > 0) & (np.minimum(left, right) < array.max())
     if pairs.any() and (left != right)[pairs].mean() < 0.25:
         raise InputError(f"{path} holds areas of equal pixels, as labels do; it must be a probability map")
 
 
-def _note(text):
-    print(f"note: {text}", file=sys.stderr)
+def _compare_gray_values(path, images, mean, std):
+    """Note if mean or deviation of the images are far from those the network was trained on."""
+    import numpy as np
+
+    own_mean = np.mean([plane.mean(dtype=np.float64) for plane in images])
+    own_std = np.sqrt(np.mean([np.square(plane - own_mean).mean() for plane in images]))
+    if abs(own_mean - mean) > std or not std / 2 <= own_std <= 2 * std:
+        note(
+            f"gray values of {path} are {own_mean:.2f} on average and deviate by {own_std:.2f}, but the network was "
+            f"trained on {mean:.2f} and {std:.2f}; if white is not 1 here, --scale names its value"
+        )
 
 
 def _progress(slices, **options):
     """Progress with time left on a terminal's standard error."""
+    from tqdm import tqdm
+
     return tqdm(slices, unit="slice", disable=None, **options)
 
 

@@ -2,7 +2,7 @@
 
 
 class InputError(ValueError):
-    """What the caller gave is illegal; the message names what was wrong and what is legal.
+    """What the caller gave is illegal; the message names what was wrong and what it must be.
 
     Commands print the message and exit with status 2.
     """
@@ -16,10 +16,14 @@ class NonFiniteLoss(Exception):
     """The loss became infinite or NaN; the message names step and seed."""
 
 
+class LabelWarning(UserWarning):
+    """Labels are legal, but hardly what the caller means; the message says what to do."""
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether Python, NumPy or PyTorch ran out of memory, on the processor or on a GPU.
 
-    PyTorch raises a `RuntimeError` that only its text tells apart.
+    PyTorch raises a `RuntimeError`, and NumPy for absurd sizes a `ValueError`, that only the text tells apart.
 
     Examples
     --------
@@ -28,7 +32,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     ... )
     (True, True, False)
     """
-    words = ("can't allocate memory", "out of memory")
+    words = ("can't allocate memory", "out of memory", "size calculation overflowed", "array is too big")
     return isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError) and any(word in str(error) for word in words)
+        isinstance(error, RuntimeError | ValueError) and any(word in str(error) for word in words)
     )

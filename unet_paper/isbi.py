@@ -46,7 +46,7 @@ class Fold(NamedTuple):
     held_out: tuple[int, ...]
 
 
-def pixel_sha256(array):
+def pixel_sha256(array: np.ndarray) -> str:
     """SHA-256 of the pixels in C order, as hexadecimal digits.
 
     Examples
@@ -57,7 +57,7 @@ def pixel_sha256(array):
     return hashlib.sha256(np.ascontiguousarray(array)).hexdigest()
 
 
-def find_data(folder=None):
+def find_data(folder: str | Path | None = None) -> Path:
     """The folder of the challenge's data: `folder`, or else $ISBI2012_DIR, or else data/isbi2012.
 
     Raises
@@ -69,13 +69,13 @@ def find_data(folder=None):
     missing = [f"{name}.tif" for name in VOLUMES if not (chosen / f"{name}.tif").is_file()]
     if missing:
         raise InputError(
-            f"{chosen} lacks {', '.join(missing)}: run `python -m data_scripts.isbi2012`, "
+            f"{chosen} lacks {', '.join(missing)}: run python -m data_scripts.isbi2012 in the repository's folder, "
             "or name the folder that has them with --data or ISBI2012_DIR"
         )
     return chosen
 
 
-def load_isbi(folder):
+def load_isbi(folder: str | Path) -> IsbiData:
     """Read the training and test stacks of the challenge, or stacks in the same format.
 
     Parameters
@@ -98,15 +98,13 @@ def load_isbi(folder):
     check_same_shape(images.array, labels.array, str(paths["train-volume"]), str(paths["train-labels"]))
     n_cell_values = np.count_nonzero(np.unique(labels.array))
     if n_cell_values > 1:
-        raise InputError(
-            f"{paths['train-labels']} has {n_cell_values} values other than 0; legal: 0 for membrane, one for cell"
-        )
-    notes = tuple(stack.note for stack in (images, test_images) if stack.note)
+        raise InputError(f"{paths['train-labels']} has {n_cell_values} values other than 0; it must have one, for cell")
+    notes = tuple(stack.note for stack in (images, labels, test_images) if stack.note)
     sha256 = {name: pixel_sha256(read_stack(path).array) for name, path in paths.items()}
     return IsbiData(images.array, (labels.array > 0).astype(np.uint8), test_images.array, sha256, notes)
 
 
-def folds(n_slices=30, n_folds=5):
+def folds(n_slices: int = 30, n_folds: int = 5) -> tuple[Fold, ...]:
     """Split the slices into contiguous folds, each held out once.
 
     Parameters
@@ -126,7 +124,7 @@ def folds(n_slices=30, n_folds=5):
     Fold(train=(0, 2), held_out=(1,))
     """
     if not 2 <= n_folds <= n_slices:
-        raise InputError(f"cannot split {n_slices} slices into {n_folds} folds; legal: 2 to {n_slices}")
+        raise InputError(f"cannot split {n_slices} slices into {n_folds} folds; it must be 2 to {n_slices}")
     edges = [number * n_slices // n_folds for number in range(n_folds + 1)]
     held_out = [tuple(range(start, stop)) for start, stop in pairwise(edges)]
     return tuple(Fold(tuple(s for s in range(n_slices) if s not in out), out) for out in held_out)

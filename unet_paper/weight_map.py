@@ -6,44 +6,50 @@ pixel. Both cost what the area costs, however many cells there are. `cells_from_
 the cells of a membrane annotation. Neither distances nor map are smoothed or approximated.
 """
 
-from collections.abc import Iterable, Mapping
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
-from math import inf, isfinite, log, prod, sqrt
+from math import inf, log, prod, sqrt
 from numbers import Real
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.ndimage import distance_transform_edt, label
 
 from unet_paper.compiled import compiled
 from unet_paper.config import WeightMapConfig
-from unet_paper.errors import InputError
+from unet_paper.errors import InputError, LabelWarning
 
 NEGLIGIBLE = 1e-8  # a border term below this counts as zero, which bounds the search for the second cell
 BLOCK = 1024  # pixels a side of the pieces in which large images are computed, for the processor's caches
+SMALLEST, LARGEST = 1e-30, 1e30  # of numbers whose squares float64 holds, and float32 the larger itself
+FEW = 0.25  # of neighbouring cell pixels have different labels: in label images below 3 %, in gray ones above 69 %
 
 
 def unet_weight_map(
-    labels,
+    labels: ArrayLike,
     *,
-    w0=WeightMapConfig.w0,
-    sigma=WeightMapConfig.sigma,
-    class_weights=WeightMapConfig.class_weights,
-    background_only=WeightMapConfig.background_only,
-    sampling=None,
-):
+    w0: float = WeightMapConfig.w0,
+    sigma: float = WeightMapConfig.sigma,
+    class_weights: str | Sequence[float] | Mapping[int, float] | None = WeightMapConfig.class_weights,
+    background_only: bool = WeightMapConfig.background_only,
+    sampling: Sequence[float] | None = None,
+) -> np.ndarray:
     r"""Weight of every pixel in the loss, Equation 2 of the U-Net paper.
 
     Parameters
     ----------
     labels : array_like of int, shape (H, W) or (Z, H, W)
         0 is background (membrane), any other number names a cell. Numbers may have gaps, and a cell
-        may be in several pieces. A 3-D array is one volume, with distances across its slices; for a
+        may be in several pieces: of binary labels all cells are one, which `cells_from_membranes` numbers
+        first. A 3-D array is one volume, with distances across its slices; for a
         stack of independent slices call once per slice:
         ``np.stack([unet_weight_map(cells) for cells in cells_from_membranes(stack)])``.
     w0 : float
         Height of the border term, at least 0.
     sigma : float
-        Width of the border term, above 0; in pixels, or in the unit of `sampling`.
+        Width of the border term, above 0; in pixels, or in the unit of `sampling`. Like all other numbers
+        at most 1e30.
     class_weights : {"balanced", None}, pair or mapping
         The first term, w_c. "balanced" is the inverse class frequency
         ``n_pixels / (2 * n_pixels_of_class)``, so that both classes get the same total and a balanced
@@ -52,7 +58,8 @@ def unet_weight_map(
         the border term alone.
     background_only : bool
         Whether the border term is for background pixels only, as in the authors' later tool, or for
-        pixels of cells too, where d1 is 0.
+        pixels of cells too, where d1 is 0. Cells that touch without background between them have no
+        border term unless this is False.
     sampling : sequence of float, optional
         Size of a pixel along each axis, above 0. By default 1.
 
@@ -66,6 +73,12 @@ def unet_weight_map(
     InputError
         If `labels` are not whole numbers of at least 0 in two or three dimensions, or an option is
         outside its range.
+
+    Warns
+    -----
+    LabelWarning
+        If the labels are one number in several pieces, or cells touch and `background_only` keeps the
+        border term from them, or the labels look like a gray image.
 
     Notes
     -----
@@ -94,18 +107,19 @@ def unet_weight_map(
            [0.67, 0.67]], dtype=float32)
     """
     labels = _compact(_whole_numbers(labels))
-    if not (_is_number(w0) and w0 >= 0):
-        raise InputError(f"w0 is {w0!r}; it must be a finite number of at least 0")
-    if not (_is_number(sigma) and sigma > 0):
-        raise InputError(f"sigma is {sigma!r}; it must be a finite number above 0")
+    if not _is_number(w0, least=0):
+        raise InputError(f"w0 is {w0!r}; it must be a number of 0 to {LARGEST:g}")
+    if not _is_number(sigma, least=SMALLEST):
+        raise InputError(f"sigma is {sigma!r}; it must be a positive number, {SMALLEST:g} to {LARGEST:g}")
     steps = _steps(sampling, labels.ndim)
     weights = _class_weights(class_weights, labels)
+    _warn_of_labels(labels, has_term_between_touching_cells=w0 == 0 or not background_only)
     for block, grown, inside in _blocks(labels.shape, steps, _reach(w0, sigma)):
         weights[block] += _border_term(labels[grown], w0, sigma, background_only, steps)[inside]
     return weights
 
 
-def cells_from_membranes(labels):
+def cells_from_membranes(labels: ArrayLike) -> np.ndarray:
     """Number the cells of a membrane annotation: the 4-connected components of every slice.
 
     Parameters
@@ -136,7 +150,7 @@ def cells_from_membranes(labels):
     return np.stack([cells_from_membranes(slice_labels) for slice_labels in labels])
 
 
-def balanced_class_weights(labels):
+def balanced_class_weights(labels: np.ndarray) -> tuple[float, float]:
     """Inverse frequency of background and cells, ``n_pixels / (2 * n_pixels_of_class)`` (S2).
 
     Parameters
@@ -269,8 +283,43 @@ def _two_nearest_along(step, reach_squared, needed, squared, cells):
                 cells[a, i, b] = cell1, cell2
 
 
-def _is_number(value):
-    return isinstance(value, Real) and isfinite(value)
+def _warn_of_labels(labels, *, has_term_between_touching_cells):
+    """Warn of labels that are legal, but hardly what the caller means."""
+    cells = labels[labels != 0]
+    if cells.size and (cells == cells[0]).all():
+        if label(labels != 0)[1] > 1:
+            _warn(
+                "the labels are one number in several pieces, which count as one cell: number them first, with "
+                "cells_from_membranes"
+            )
+        return
+    touching, pairs = np.sum([_touching(labels, axis) for axis in range(labels.ndim)], axis=0)
+    if touching > FEW * pairs:
+        _warn(
+            "most neighbouring pixels have different labels, as in a gray image; labels give all pixels of a cell one "
+            "number"
+        )
+    elif touching and not has_term_between_touching_cells:
+        _warn(
+            "cells touch without background between them, where the border term is left out: "
+            "background_only=False (--everywhere) puts it on the cells as well"
+        )
+
+
+def _touching(labels, axis):
+    """How many neighbours along an axis are of different cells, and of how many both are of cells."""
+    along = np.moveaxis(labels, axis, 0)
+    here, there = along[:-1], along[1:]
+    both = (here != 0) & (there != 0)
+    return np.count_nonzero(both & (here != there)), np.count_nonzero(both)
+
+
+def _warn(text):
+    warnings.warn(text, LabelWarning, stacklevel=4)  # at the caller of unet_weight_map
+
+
+def _is_number(value, least):
+    return isinstance(value, Real) and least <= value <= LARGEST
 
 
 def _whole_numbers(labels):
@@ -305,10 +354,10 @@ def _class_weights(class_weights, labels):
         pair = tuple(class_weights[key] for key in (0, 1)) if set(class_weights) == {0, 1} else ()
     else:
         pair = tuple(class_weights) if isinstance(class_weights, Iterable) else ()
-    if len(pair) != 2 or not all(_is_number(weight) and weight >= 0 for weight in pair):
+    if len(pair) != 2 or not all(_is_number(weight, least=0) for weight in pair):
         raise InputError(
             f"class_weights is {class_weights!r}; it must be 'balanced', None, (background, cell) or "
-            "{0: background, 1: cell} with two finite numbers of at least 0"
+            f"{{0: background, 1: cell}} with two numbers of 0 to {LARGEST:g}"
         )
     return np.where(background, *np.float32(pair))
 
@@ -318,6 +367,8 @@ def _steps(sampling, ndim):
     if sampling is None:
         return (1.0,) * ndim
     steps = tuple(sampling) if isinstance(sampling, Iterable) else ()
-    if len(steps) != ndim or not all(_is_number(step) and step > 0 for step in steps):
-        raise InputError(f"sampling is {sampling!r}; it must be {ndim} finite numbers above 0, one for each axis")
+    if len(steps) != ndim or not all(_is_number(step, least=SMALLEST) for step in steps):
+        raise InputError(
+            f"sampling is {sampling!r}; it must be {ndim} numbers, one for each axis, of {SMALLEST:g} to {LARGEST:g}"
+        )
     return tuple(float(step) for step in steps)

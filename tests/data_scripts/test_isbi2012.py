@@ -7,6 +7,7 @@ import zipfile
 
 import numpy as np
 import pytest
+import tifffile
 
 from data_scripts import isbi2012
 from data_scripts.isbi2012 import OPTIONAL, SHA256, URL, main
@@ -162,6 +163,26 @@ def test_a_damaged_archive_is_told_and_leaves_no_stack(source, out, capsys, dama
     assert os.listdir(out) == [ARCHIVE]
 
 
+def test_a_member_whose_compression_is_damaged_is_told(source, out, capsys):
+    out.mkdir(parents=True)
+    with zipfile.ZipFile(out / ARCHIVE, "w", zipfile.ZIP_LZMA) as archive:
+        for name, content in files_of(source):
+            archive.writestr(name, content)
+        start = archive.infolist()[0].header_offset + 60
+    raw = bytearray((out / ARCHIVE).read_bytes())
+    raw[start : start + 40] = bytes(40)
+    (out / ARCHIVE).write_bytes(raw)
+    assert f"{out / ARCHIVE} cannot be read, is damaged" in fails(capsys, "--out", out)
+    assert os.listdir(out) == [ARCHIVE]
+
+
+def test_a_file_is_named_where_the_user_finds_it(source, out, capsys):
+    tifffile.imwrite(source / OPTIONAL, np.zeros((8, 8, 3), np.uint8), photometric="rgb")
+    assert f"{source / OPTIONAL} has 3 colours" in fails(capsys, "--out", out, "--from", source)
+    archive_in(out, files_of(source))
+    assert f"error: {OPTIONAL} of {out / ARCHIVE} has 3 colours" in fails(capsys, "--out", out)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_other_pixels_than_the_challenges_are_refused(source, out, capsys, name):
     write_stack(source / name, np.zeros((2, 8, 8), np.uint8))
@@ -169,7 +190,8 @@ def test_other_pixels_than_the_challenges_are_refused(source, out, capsys, name)
     assert name in message
     assert "SHA-256" in message
     assert not out.exists()
-    fails(capsys, "--out", source)  # nor are they accepted where they lie
+    message = fails(capsys, "--out", source)  # nor are they accepted where they lie
+    assert f"remove {source / name} to have it fetched anew" in message
     archive_in(out, files_of(source))
     message = fails(capsys, "--out", out)
     assert "SHA-256" in message

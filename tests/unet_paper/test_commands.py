@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+import tqdm
 
+import unet_paper
 from data_scripts import isbi2012
 from data_scripts import phantom as write_phantom
 from data_scripts.phantom import make_phantom
@@ -99,16 +101,23 @@ def test_a_map_of_some_slices_is_scored_against_those(folder, capsys):
     write_stack("last.tif", probability[last:])
     assert commands.main(["score", "labels.tif", "last.tif", "--slices", f"{last}-{last}"]) == 0
     assert f"{metrics.score(LABELS[last:], probability[last:]).v_rand.value:.6f}" in capsys.readouterr().out
-    message = unet_paper_fails(capsys, "score", "labels.tif", "last.tif", "--slices", f"{last}-{last + 1}")
-    assert f"has slices 0 to {last}" in message
+    assert commands.main(["score", "labels.tif", "last.tif", "--slices", f"{last}"]) == 0
+    assert f"{metrics.score(LABELS[last:], probability[last:]).v_rand.value:.6f}" in capsys.readouterr().out
+    for slices, message in [
+        ([f"{last}-{last + 1}"], f"has slices 0 to {last}"),
+        ([f"0-{last}"], f"--slices names {last + 1} slices of labels.tif, but last.tif has 1"),
+        ([], "--slices FIRST-LAST must name the slices of labels.tif that the map is of"),
+    ]:
+        options = ["--slices", *slices] if slices else []
+        assert message in unet_paper_fails(capsys, "score", "labels.tif", "last.tif", *options)
 
 
-@pytest.mark.parametrize("text", ["3", "2-1", "-1-2", "a-b", "1-"])
+@pytest.mark.parametrize("text", ["", "2-1", "-1-2", "a-b", "1-", "3+"])
 def test_a_range_that_is_none_is_refused(text, capsys):
     with pytest.raises(SystemExit) as stop:
         commands.main(["score", "labels.tif", "map.tif", f"--slices={text}"])
     assert stop.value.code == 2
-    assert "legal: FIRST-LAST" in capsys.readouterr().err
+    assert "must be a slice or FIRST-LAST" in capsys.readouterr().err
 
 
 def test_a_16_bit_map_is_scaled_and_said_so(folder, capsys):
@@ -170,7 +179,94 @@ def test_predict_averages_the_versions_asked_for(folder, monkeypatch, arguments,
     monkeypatch.setattr(predict, "predict_stack", predict_stack)
     network_file("net.safetensors", 2)
     assert commands.main(["predict", "images.tif", "map.tif", "--weights", "net.safetensors", *arguments]) == 0
-    assert asked == [rotations]
+    assert asked == [rotations] * len(IMAGES)
+
+
+@pytest.fixture
+def copying(monkeypatch):
+    """A prediction that gives back the images it is given, which are kept."""
+    from unet_paper import predict
+
+    given = []
+
+    def predict_stack(model, images, **options):
+        given.append(images)
+        return images
+
+    monkeypatch.setattr(predict, "predict_stack", predict_stack)
+    network_file("net.safetensors", 2)
+    return given
+
+
+PREDICT = ["predict", "images.tif", "map.tif", "--weights", "net.safetensors", "--device", "cpu"]
+
+
+def test_predict_holds_one_slice_at_a_time_and_writes_bigtiff_where_it_must(folder, monkeypatch, copying):
+    monkeypatch.setattr(unet_paper.tiff, "LARGEST_IMAGEJ", 100)
+    assert commands.main(PREDICT) == 0
+    assert [images.shape for images in copying] == [(1, 48, 40)] * 2
+    with tifffile.TiffFile("map.tif") as tiff:
+        assert tiff.is_bigtiff
+    np.testing.assert_array_equal(read_stack("map.tif").array, IMAGES / np.float32(255))
+    assert (read_stack("map.tif").voxel_size, read_stack("map.tif").unit) == ((50, 4, 4), "nm")
+
+
+def test_predict_scales_by_the_range_that_is_named_and_notes_gray_values_far_from_the_trainings(
+    folder, capsys, copying
+):
+    twelve_bits = (IMAGES * (4095 / 255)).astype(np.uint16)
+    write_stack("images.tif", twelve_bits)
+    assert commands.main(PREDICT) == 0
+    assert "--scale names its value" in capsys.readouterr().err
+    assert commands.main([*PREDICT, "--scale", "4095"]) == 0
+    assert capsys.readouterr().err == ""
+    np.testing.assert_array_equal(read_stack("map.tif").array, twelve_bits / np.float32(4095))
+    before = Path("map.tif").read_bytes()
+    assert "0 to 200" in unet_paper_fails(capsys, *PREDICT, "--scale", "200")
+    assert Path("map.tif").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("change", "noted"),
+    [
+        (lambda x: x, False),
+        (lambda x: 0.8 * x + 20, False),
+        (lambda x: x / 16, True),
+        (lambda x: x / 8 + 120, True),
+        (lambda x: 255 - x / 3, True),
+        (lambda x: np.where(x > x.mean(), 255, 0), True),
+    ],
+)
+def test_only_gray_values_far_from_the_trainings_are_noted(folder, capsys, copying, change, noted):
+    write_stack("images.tif", change(IMAGES.astype(float)).astype(np.uint8))
+    assert commands.main(PREDICT) == 0
+    assert ("gray values of images.tif" in capsys.readouterr().err) == noted
+
+
+def test_a_map_that_would_be_nan_is_refused(folder, capsys, monkeypatch, copying):
+    monkeypatch.setattr("unet_paper.predict.predict_stack", lambda model, images, **options: images * np.float32("nan"))
+    assert "map.tif: slice 0 holds NaN" in unet_paper_fails(capsys, *PREDICT)
+
+
+@pytest.mark.parametrize(("rotations", "versions"), [("none", 1), ("eight", 8), ("seven", 7)])
+def test_the_progress_of_a_prediction_counts_tiles_of_all_slices_and_rotations(
+    folder, monkeypatch, rotations, versions
+):
+    from unet_paper import predict
+
+    network_file("net.safetensors", 1)
+    monkeypatch.setattr(predict, "predict_stack", partial(predict.predict_stack, tile=100, stride=96))
+    seen = []
+
+    class Bar(tqdm.tqdm):
+        def update(self, n=1):
+            seen.append((n, self.total))
+
+        n = property(lambda self: len(seen), lambda self, value: None)
+
+    monkeypatch.setattr(tqdm, "tqdm", Bar)
+    assert commands.main([*PREDICT, "--rotations", rotations]) == 0
+    assert seen == [(1, 2 * versions)] * (2 * versions)
 
 
 @pytest.mark.parametrize("depth", [1, 3])
@@ -194,10 +290,32 @@ def test_the_phantom_script_writes_the_challenges_four_files(folder):
     assert len(first) > 1000
 
 
-@pytest.mark.parametrize("module", ["unet_paper", "data_scripts.isbi2012", "data_scripts.phantom"])
-def test_each_command_runs_as_a_module(module):
-    shown = subprocess.run([sys.executable, "-m", module, "--help"], cwd=ROOT, check=True, capture_output=True)
-    assert f"python -m {module}" in shown.stdout.decode()
+@pytest.mark.parametrize("command", ["weight-map", "score", "predict", "segment"])
+def test_help_says_what_files_may_be_shows_examples_and_every_default(capsys, command):
+    with pytest.raises(SystemExit):
+        commands.main([command, "--help"])
+    shown = capsys.readouterr().out
+    assert f"examples:\n  python -m unet_paper {command} " in shown or f" {command} " in shown.partition("examples:")[2]
+    assert "None" not in shown
+    assert "`" not in shown
+    for option in {"weight-map": ["10", "5"], "score": ["all"], "predict": ["auto", "eight"], "segment": ["0.5"]}[
+        command
+    ]:
+        assert f"default: {option})" in shown or f"default: {option}\n" in shown
+
+
+def test_the_version_is_told(capsys):
+    with pytest.raises(SystemExit) as end:
+        commands.main(["--version"])
+    assert (end.value.code, capsys.readouterr().out) == (0, f"unet-paper {unet_paper.__version__}\n")
+
+
+@pytest.mark.parametrize(
+    ("script", "shown"), [("/usr/bin/unet-paper", "unet-paper"), ("unet_paper/__main__.py", "python -m unet_paper")]
+)
+def test_the_usage_is_that_of_how_it_was_called(monkeypatch, script, shown):
+    monkeypatch.setattr(sys, "argv", [script])
+    assert commands.parser().format_usage().startswith(f"usage: {shown} [-h]")
 
 
 def test_an_interrupt_ends_with_130(folder, monkeypatch):
@@ -221,7 +339,9 @@ BAD_STACKS = {
     "no TIFF": (lambda path: path.write_text("P2 4 4 255"), "cannot read"),
     "no bytes": (lambda path: path.touch(), "cannot read"),
     "colours": (lambda path: tifffile.imwrite(path, np.zeros((9, 9, 3), np.uint8), photometric="rgb"), "3 colours"),
-    "NaN": (lambda path: write_stack(path, np.full((1, 9, 9), np.nan, np.float32)), "NaN"),
+    "NaN": (lambda path: tifffile.imwrite(path, np.full((1, 9, 9), np.nan, np.float32)), "NaN"),
+    "a pipe": (os.mkfifo, "a pipe"),
+    "a folder": (Path.mkdir, "a folder"),
 }
 READERS = {
     "weight-map": ["weight-map", "bad.tif", "out.tif"],
@@ -247,13 +367,39 @@ def test_labels_with_fractions_are_told(folder, capsys, arguments):
 
 
 def test_stack_and_labels_of_different_shape_are_told(folder, capsys):
-    write_stack("bad.tif", IMAGES[:1])
+    write_stack("bad.tif", IMAGES[:, 1:])
     assert "(2, 48, 40)" in unet_paper_fails(capsys, "score", "labels.tif", "bad.tif")
 
 
 def test_numbered_cells_cannot_be_scored_against(folder, capsys):
     write_stack("bad.tif", cells_from_membranes(LABELS).astype(np.uint16))
     assert "binary" in unet_paper_fails(capsys, "score", "bad.tif", "images.tif")
+
+
+def test_doubtful_labels_are_noted_once(folder, capsys):
+    touching = np.tile(np.repeat([1, 2], 20), (3, 30, 1)).astype(np.uint8)
+    for name, stack, message in [("images.tif", IMAGES, "gray image"), ("touching.tif", touching, "cells touch")]:
+        write_stack(name, stack)
+        assert commands.main(["weight-map", name, "weights.tif"]) == 0
+        notes = capsys.readouterr().err.splitlines()
+        assert len(notes) == 1
+        assert message in notes[0]
+
+
+@pytest.mark.parametrize("value", [0, 200, 255])
+def test_a_constant_map_is_noted_when_it_is_scored(folder, capsys, value):
+    write_stack("map.tif", np.full_like(IMAGES, value))
+    assert commands.main(["score", "labels.tif", "map.tif"]) == 0
+    assert f"map.tif is {value / 255:g} everywhere" in capsys.readouterr().err
+
+
+def test_a_stack_of_which_0_is_white_is_converted_and_noted(folder, capsys):
+    for name, stack in [("labels.tif", LABELS), ("map.tif", IMAGES)]:
+        tifffile.imwrite(name, 255 - stack, photometric="miniswhite")
+    assert commands.main(["score", "labels.tif", "map.tif"]) == 0
+    printed = capsys.readouterr()
+    assert f"{metrics.score(LABELS, IMAGES).v_rand.value:.6f}" in printed.out
+    assert printed.err.count("0 is white, and was inverted") == 2
 
 
 # --- bad options, weights and places
@@ -280,7 +426,7 @@ def test_weights_of_another_shape_are_told(folder, capsys):
 def test_a_network_for_other_images_or_classes_is_told(folder, capsys, sizes):
     network_file("other.safetensors", 2, **sizes)
     arguments = ["predict", "images.tif", "out.tif", "--device", "cpu", "--weights", "other.safetensors"]
-    assert "legal: 1 channel" in unet_paper_fails(capsys, *arguments)
+    assert "must have 1 channel" in unet_paper_fails(capsys, *arguments)
 
 
 def test_a_device_that_is_not_there_is_told(folder, capsys, monkeypatch):
@@ -295,6 +441,42 @@ def test_a_device_that_is_not_there_is_told(folder, capsys, monkeypatch):
 def test_a_place_that_cannot_be_written_is_told(folder, capsys, command, target):
     weights = ["--weights", "other.safetensors"] if command == "predict" else []
     assert "cannot write" in unet_paper_fails(capsys, command, "labels.tif", target, *weights)
+
+
+WRITERS = {
+    "weight-map": ["weight-map", "labels.tif"],
+    "predict": ["predict", "images.tif", "--weights", "other.safetensors"],
+    "segment": ["segment", "images.tif", "--labels", "labels.tif"],
+}
+
+
+@pytest.mark.parametrize("arguments", WRITERS.values(), ids=WRITERS)
+def test_an_output_that_is_an_input_or_no_tiff_is_told(folder, capsys, arguments):
+    Path("same.tif").symlink_to(arguments[1])
+    for target, message in [
+        *((name, "which is read") for name in (*arguments[1::2], "same.tif")),
+        ("out.png", "must end in .tif or .tiff"),
+    ]:
+        assert message in unet_paper_fails(capsys, *arguments[:2], target, *arguments[2:])
+
+
+@pytest.mark.parametrize(
+    "arguments", [["weight-map", "", "out.tif"], ["predict", "in.tif", "out.tif", "--weights", ""]]
+)
+def test_a_name_that_is_empty_is_told(folder, capsys, arguments):
+    with pytest.raises(SystemExit) as end:
+        commands.main(arguments)
+    assert end.value.code == 2
+    assert "must be the name of a file, not empty" in capsys.readouterr().err
+
+
+def test_too_little_memory_is_told(folder, capsys, monkeypatch):
+    def no_memory(*_, **__):
+        raise MemoryError("Unable to allocate 9 TiB")
+
+    monkeypatch.setattr("unet_paper.weight_map.unet_weight_map", no_memory)
+    arguments = ["weight-map", "labels.tif", "out.tif"]
+    assert unet_paper_fails(capsys, *arguments) == "error: not enough memory: Unable to allocate 9 TiB"
 
 
 def test_the_phantom_script_tells_bad_sizes_seeds_and_places(folder, capsys):

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 
 from unet_paper.errors import InputError
 from unet_paper.isbi import find_data, folds, load_isbi, pixel_sha256
@@ -33,6 +34,9 @@ def test_a_stack_that_was_scaled_is_noted(tmp_path):
     write_stack(isbi_like(tmp_path) / "test-volume.tif", GRAY.astype(np.uint16))
     (note,) = load_isbi(tmp_path).notes
     assert "test-volume.tif has 16-bit pixels" in note
+    tifffile.imwrite(tmp_path / "train-labels.tif", np.where(GRAY > 90, 0, 255).astype(np.uint8), photometric=0)
+    assert "train-labels.tif says that 0 is white" in load_isbi(tmp_path).notes[0]
+    np.testing.assert_array_equal(load_isbi(tmp_path).labels, GRAY > 90)
 
 
 def test_numbered_cells_are_no_labels_to_train_with(tmp_path):

@@ -3,6 +3,8 @@
 import subprocess
 import sys
 import tracemalloc
+import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,13 +14,14 @@ from scipy.spatial.distance import cdist
 
 from reproduce.benchmark.weight_map import copied_recipe
 from unet_paper import weight_map
-from unet_paper.errors import InputError
+from unet_paper.errors import InputError, LabelWarning
 from unet_paper.tiff import read_labels
 from unet_paper.weight_map import cells_from_membranes, unet_weight_map
 
 SHAPES = st.one_of(
     st.tuples(*[st.integers(1, 20)] * 2), st.tuples(*[st.integers(1, 8)] * 3), st.tuples(st.just(1), st.integers(1, 80))
 )
+pytestmark = pytest.mark.filterwarnings("ignore::unet_paper.errors.LabelWarning")  # of labels drawn at random
 NAMES = np.array([1, 2, 3, 5, 900, 2**40])
 STEP = st.sampled_from([1.0, 0.5, 2.0, 12.5, 0.3])
 
@@ -186,14 +189,65 @@ def test_illegal_labels_are_named(function, labels, message):
 
 @pytest.mark.parametrize(
     "options",
-    [{"sigma": value} for value in (0, -5, np.nan, np.inf, "5", None)]
-    + [{"w0": value} for value in (-1, np.nan, np.inf, "10")]
-    + [{"sampling": value} for value in ((1,), (1, 1, 1), 2.0, (1, 0), (1, -1), (1, np.nan), "ab")]
-    + [{"class_weights": value} for value in ("equal", 3, (1,), (1, 2, 3), (1, -1), (1, np.inf), {0: 1}, {1: 1, 2: 1})],
+    [{"sigma": value} for value in (0, -5, np.nan, np.inf, "5", None, 1e-300, 1e300)]
+    + [{"w0": value} for value in (-1, np.nan, np.inf, "10", 1e308)]
+    + [{"sampling": value} for value in ((1,), (1, 1, 1), 2.0, (1, 0), (1, -1), (1, np.nan), "ab", (1, 1e300))]
+    + [{"class_weights": value} for value in ("equal", 3, (1,), (1, 2, 3), (1, -1), (1, np.inf), {0: 1}, {1: 1, 2: 1})]
+    + [{"class_weights": (1, 1e308)}],
 )
 def test_illegal_options_are_named(options):
     with pytest.raises(InputError, match=next(iter(options))):
         unet_weight_map([[1, 0, 2]], **options)
+
+
+@pytest.mark.parametrize("size", [weight_map.SMALLEST, weight_map.LARGEST])
+def test_the_smallest_and_the_largest_numbers_give_finite_weights(size):
+    options = {"sigma": size, "sampling": (size, size), "class_weights": (size, size), "w0": size}
+    assert np.isfinite(unet_weight_map([[1, 0, 2], [1, 0, 2]], **options)).all()
+    for name, value in options.items():
+        assert np.isfinite(unet_weight_map([[1, 0, 2], [1, 0, 2]], **{name: value})).all()
+
+
+MEMBRANES = np.kron([[1, 1, 0, 1], [0, 0, 0, 0], [1, 0, 1, 1]], np.full((3, 3), 255))
+TOUCHING = np.kron([[1, 1, 2], [3, 3, 2], [0, 0, 0]], np.ones((9, 9), int))
+STRIPES = np.repeat([1, 2, 3], 9)[:, None, None]
+DOUBTFUL = {
+    "binary labels": (MEMBRANES, {}, "cells_from_membranes"),
+    "binary volume": (np.stack([MEMBRANES] * 2), {"sampling": (9, 1, 1)}, "cells_from_membranes"),
+    "touching cells": (TOUCHING, {}, "background_only=False"),
+    **{f"touching along axis {axis}": (np.moveaxis(STRIPES, 0, axis), {}, "background_only") for axis in range(3)},
+    "a gray image": (np.random.default_rng(0).integers(0, 256, (20, 20)), {}, "gray image"),
+    "a gray image everywhere": (
+        np.random.default_rng(0).integers(1, 256, (20, 20)),
+        {"background_only": False},
+        "gray",
+    ),
+}
+
+
+@pytest.mark.parametrize(("labels", "options", "message"), DOUBTFUL.values(), ids=DOUBTFUL)
+def test_labels_that_are_hardly_meant_are_warned_of_where_the_call_is(labels, options, message):
+    with pytest.warns(LabelWarning, match=message) as told:
+        unet_weight_map(labels, **options)
+    assert [Path(warning.filename).name for warning in told] == ["test_weight_map.py"]
+
+
+@pytest.mark.parametrize(
+    ("labels", "options"),
+    [
+        (cells_from_membranes(MEMBRANES), {}),
+        (TOUCHING, {"background_only": False}),
+        (TOUCHING, {"w0": 0}),
+        (np.where(TOUCHING == 1, 255, 0), {}),  # one cell in one piece
+        ([[1, 0, 2]], {}),
+        (np.zeros((3, 3), int), {}),
+        (np.arange(1, 5).reshape(2, 2).repeat(9, 0).repeat(9, 1), {"background_only": False}),
+    ],
+)
+def test_nobody_is_warned_of_anything_else(labels, options):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        unet_weight_map(labels, **options)
 
 
 def test_one_transform_and_less_than_20_mib_a_slice(monkeypatch):
