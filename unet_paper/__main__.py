@@ -61,13 +61,18 @@ def parser():
     )
 
     predicts = _command(commands, "predict", predict, "probability of cell by a trained network")
-    predicts.add_argument("stack", type=Path, metavar="STACK.tif")
-    predicts.add_argument("probability", type=Path, metavar="PROBABILITY.tif", help="float32 TIFF to write")
+    predicts.add_argument("stack", type=Path, metavar="STACK.tif", help="or, with OUT.zarr, IN.zarr or FILE.h5:/path")
+    predicts.add_argument(
+        "probability", type=Path, metavar="PROBABILITY.tif", help="float32 TIFF to write, or OUT.zarr: OME-Zarr, uint8"
+    )
     predicts.add_argument("--weights", type=Path, required=True, metavar="FILE.safetensors")
     predicts.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="default: auto")
     predicts.add_argument(
         "--rotations", default="eight", choices=("eight", "seven", "none"), help="versions to average, default: eight"
     )
+    where = predicts.add_mutually_exclusive_group()
+    where.add_argument("--workers", type=_count, metavar="N", help="processes for OUT.zarr; GPUs go round")
+    where.add_argument("--scheduler", metavar="ADDRESS", help="Dask scheduler whose workers make OUT.zarr")
     return top
 
 
@@ -117,6 +122,12 @@ def score(arguments):
 
 def predict(arguments):
     """Write the probability of cell that a trained network gives to a stack."""
+    if arguments.probability.suffix == ".zarr":
+        return predict_zarr(arguments)
+    if arguments.workers or arguments.scheduler:
+        raise InputError(
+            f"{arguments.probability} is made by one process; with --workers or --scheduler it must be .zarr"
+        )
     check_writable(arguments.probability)
     stack = _read_images(arguments.stack)
     from unet_paper.checkpoint import load_weights  # torch, only now
@@ -149,6 +160,30 @@ def predict(arguments):
         )
     write_stack(arguments.probability, probability.astype(np.float32), voxel_size=stack.voxel_size, unit=stack.unit)
     print(f"wrote {arguments.probability}: 0 is membrane, 1 is cell")
+
+
+def predict_zarr(arguments):
+    """Write the same of a volume of any size, block by block."""
+    from unet_paper.engine import cluster
+    from unet_paper.volume import predict_volume
+
+    predict_volume(
+        arguments.stack,
+        arguments.probability,
+        arguments.weights,
+        rotations=arguments.rotations,
+        device=arguments.device,
+        connect=partial(cluster, workers=arguments.workers, scheduler=arguments.scheduler, note=_note),
+        note=_note,
+    )
+    print(f"wrote {arguments.probability}: 0 is membrane, 255 is cell")
+
+
+def _count(text):
+    """A number of at least one."""
+    if not (text.isdecimal() and int(text)):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of at least 1")
+    return int(text)
 
 
 def _slices(text):
