@@ -60,6 +60,12 @@ def test_every_requirement_has_a_lower_bound_and_no_upper_one():
         assert [part.operator for part in requirement.specifier] == [">="], requirement
 
 
+def test_the_tests_need_what_the_extras_need():
+    extras = PROJECT["optional-dependencies"]
+    for name in extras.keys() - {"test"}:
+        assert set(extras[name]) <= {*extras["test"]}, name
+
+
 def test_pins_are_public_versions_which_every_index_has():
     assert all(version.local is None for version in pinned().values())
     assert str(pinned()["torch"]) == "2.13.0"

@@ -21,11 +21,19 @@ FLOORS = (
         "unet_paper.device",
         "unet_paper.optimizer",
         "unet_paper.graph",
+        "unet_paper.engine",
     ),
     ("unet_paper.tiff", "unet_paper.weight_map", "unet_paper.metrics", "unet_paper.model"),
-    ("unet_paper.isbi", "unet_paper.segment", "unet_paper.sampler", "unet_paper.overlap_tile", "unet_paper.checkpoint"),
+    (
+        "unet_paper.isbi",
+        "unet_paper.segment",
+        "unet_paper.volume_io",
+        "unet_paper.sampler",
+        "unet_paper.overlap_tile",
+        "unet_paper.checkpoint",
+    ),
     ("unet_paper.recipe", "unet_paper.predict", "data_scripts"),
-    ("unet_paper.train",),
+    ("unet_paper.train", "unet_paper.volume"),
     ("unet_paper.__main__",),
     ("reproduce",),
 )
@@ -44,6 +52,7 @@ WITHOUT_TORCH = (
     "unet_paper.weight_map",
     "unet_paper.metrics",
     "unet_paper.segment",
+    "unet_paper.volume_io",
     "data_scripts",
 )
 FIRST_PARTY = ("unet_paper", "reproduce", "data_scripts")

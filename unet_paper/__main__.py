@@ -1,6 +1,6 @@
-"""``python -m unet_paper``: the weight map, the scores, the prediction of a network and its cells as commands.
+"""``python -m unet_paper``: the weight map, the scores, training, prediction and cells as commands.
 
-Stacks come and go as TIFF. Only ``predict`` needs torch. What a command needs is imported when it runs, so that
+Stacks come and go as TIFF. Only ``train`` and ``predict`` need torch. What a command needs is imported when it runs, so that
 help comes at once.
 """
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from unet_paper import __version__
 from unet_paper.command import HelpFormatter, exit_status, file_name, note
-from unet_paper.config import WeightMapConfig
+from unet_paper.config import NetworkConfig, TrainingConfig, WeightMapConfig
 from unet_paper.errors import InputError
 from unet_paper.files import check_readable, check_writable
 
@@ -34,6 +34,9 @@ EXAMPLES = {
     "predict": """
   %(prog)s stack.tif probability.tif --weights weights.safetensors
   %(prog)s 12-bit.tif probability.tif --weights weights.safetensors --scale 4095 --rotations none""",
+    "train": """
+  %(prog)s images.tif labels.tif weights.safetensors --hold-out 2
+  %(prog)s images.tif labels.tif weights.safetensors --base-channels 16 --optimizer adam --steps 2000""",
     "segment": """
   %(prog)s probability.tif cells.tif
   %(prog)s probability.tif cells.tif --labels train-labels.tif""",
@@ -50,8 +53,8 @@ def parser() -> argparse.ArgumentParser:
     script = Path(sys.argv[0]).name
     top = argparse.ArgumentParser(
         prog=script if script.startswith("unet-paper") else "python -m unet_paper",
-        description="The weight map of the U-Net paper, the scores of the ISBI 2012 challenge, and the prediction of a "
-        "trained network. Stacks come and go as TIFF.",
+        description="The weight map of the U-Net paper, the scores of the ISBI 2012 challenge, and a network's training, "
+        "prediction and cells. Stacks come and go as TIFF.",
         epilog="COMMAND --help has the options, their units and defaults, and examples.",
     )
     top.add_argument("--version", action="version", version=f"unet-paper {__version__}")
@@ -98,8 +101,18 @@ def parser() -> argparse.ArgumentParser:
         "The images should look like those the network was trained on: pixels of about the same size (4 nm for the "
         "challenge's), membranes dark.",
     )
-    _add_file(predicts, "stack", "STACK.tif", f"8 or 16 bits, or float from 0 to 1; {STACK}")
-    _add_file(predicts, "probability", "PROBABILITY.tif", "float32 TIFF to write, 0 is membrane, 1 is cell")
+    _add_file(
+        predicts,
+        "stack",
+        "STACK.tif",
+        f"8 or 16 bits, or float from 0 to 1; {STACK}; with OUT.zarr also IN.zarr or FILE.h5:/path",
+    )
+    _add_file(
+        predicts,
+        "probability",
+        "PROBABILITY.tif",
+        "float32 TIFF to write, 0 is membrane, 1 is cell; or OUT.zarr, OME-Zarr of uint8, block by block and resumable",
+    )
     predicts.add_argument(
         "--weights", type=file_name, required=True, metavar="FILE.safetensors", help="written by a training"
     )
@@ -118,6 +131,36 @@ def parser() -> argparse.ArgumentParser:
         help="average over the eight symmetries of the square, over seven rotations, or none, which takes an eighth of "
         "the time (default: %(default)s)",
     )
+
+    where = predicts.add_mutually_exclusive_group()
+    where.add_argument("--workers", type=_count, metavar="N", help="processes for OUT.zarr; GPUs go round")
+    where.add_argument("--scheduler", metavar="ADDRESS", help="Dask scheduler whose workers make OUT.zarr")
+
+    trains = _command(
+        commands,
+        "train",
+        train,
+        "a network of your own, by the paper's recipe",
+        "One tile a step, with elastic deformation, weight map and dropout. A training that was stopped goes on when the "
+        "same command is given again; until it ends it lies in a folder beside WEIGHTS.safetensors.",
+    )
+    _add_file(trains, "images", "IMAGES.tif", f"8 or 16 bits, or float from 0 to 1; {STACK}")
+    _add_file(trains, "labels", "LABELS.tif", "of the same shape: 0 is membrane or background, anything else is cell")
+    _add_file(trains, "weights", "WEIGHTS.safetensors", "network to write")
+    trains.add_argument(
+        "--hold-out", type=_count, metavar="N", help="score the last N slices instead of training on them"
+    )
+    trains.add_argument("--steps", type=_count, metavar="N", help=f"default: {TrainingConfig.steps}")
+    trains.add_argument(
+        "--base-channels",
+        type=_count,
+        metavar="N",
+        help=f"feature channels of the first level (default: {NetworkConfig.base_channels}; 16 take an eighth of the time)",
+    )
+    trains.add_argument("--optimizer", choices=("sgd", "adam"), help="default: sgd, the paper's; adam learns sooner")
+    trains.add_argument("--init", type=file_name, metavar="WEIGHTS.safetensors", help="network to go on from")
+    trains.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    trains.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="default: %(default)s")
 
     cells = _command(
         commands,
@@ -185,14 +228,17 @@ def score(arguments: argparse.Namespace) -> None:
     if (value := probability.array.flat[0]) == probability.array.min() == probability.array.max():
         note(f"{arguments.probability} is {value:g} everywhere; by definition the warping error of such a map can be 0")
     scores = metrics.score(truth, probability.array, progress=partial(_progress, desc="score"))
-    for name, title in SCORES.items():
-        result = getattr(scores, name)
-        where = "no threshold" if result.threshold is None else f"at threshold {result.threshold:.1f}"
-        print(f"{title:14} {result.value:.6f}  {where}")
+    _print_scores(scores)
 
 
 def predict(arguments: argparse.Namespace) -> None:
     """Write the probability of cell that a trained network gives to a stack."""
+    if arguments.probability.suffix == ".zarr":
+        return predict_zarr(arguments)
+    if arguments.workers or arguments.scheduler:
+        raise InputError(
+            f"{arguments.probability} is made by one process; with --workers or --scheduler it must be .zarr"
+        )
     from unet_paper.tiff import write_slices
 
     _check_output(arguments.probability, arguments.stack, arguments.weights)
@@ -245,6 +291,92 @@ def predict(arguments: argparse.Namespace) -> None:
     print(f"wrote {arguments.probability}: 0 is membrane, 1 is cell")
 
 
+def train(arguments: argparse.Namespace) -> None:
+    """Train a network on a labelled stack and, where slices are held out, score it on them."""
+    import numpy as np
+
+    from unet_paper.files import locked, make_folder
+    from unet_paper.tiff import check_same_shape
+
+    check_writable(arguments.weights, inputs=(arguments.images, arguments.labels))
+    if arguments.weights.suffix != ".safetensors":
+        raise InputError(f"cannot write {arguments.weights}: weights are safetensors, so its name must end so")
+    images, labels = _read_images(arguments.images).array, _read_labels(arguments.labels).array
+    check_same_shape(images, labels, str(arguments.images), str(arguments.labels))
+    truth = (labels > 0).astype(np.uint8)
+    n_train = len(images) - (arguments.hold_out or 0)
+    if n_train < 1:
+        raise InputError(f"--hold-out {arguments.hold_out} leaves no slice; it must be below {len(images)}, the slices")
+    from tqdm import tqdm
+
+    from unet_paper.checkpoint import load_weights, save_weights
+    from unet_paper.device import choose_device
+    from unet_paper.recipe import paper_recipe, recipe_config
+    from unet_paper.train import gray_statistics
+    from unet_paper.train import train as train_network
+
+    device = choose_device(arguments.device)
+    begun = None
+    if arguments.init:
+        begun, _ = load_weights(arguments.init)
+        if arguments.base_channels not in (None, begun.config.base_channels):
+            raise InputError(
+                f"{arguments.init} has {begun.config.base_channels} base channels; --base-channels must be so"
+            )
+    config = recipe_config(
+        device,
+        steps=arguments.steps,
+        base_channels=begun.config.base_channels if begun else arguments.base_channels,
+        optimizer=arguments.optimizer,
+    )
+    recipe = paper_recipe(config)
+    folder = make_folder(arguments.weights.with_name(f".{arguments.weights.stem}-training"))
+    with locked(folder):
+        with tqdm(total=recipe.steps, desc="train", unit="step", disable=None) as bar:
+
+            def report(step, loss):
+                bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
+                bar.update(step - bar.n)
+
+            model, _ = train_network(
+                recipe,
+                images[:n_train],
+                truth[:n_train],
+                seed=arguments.seed,
+                device=device,
+                folder=folder,
+                resume=True,
+                report=report,
+                weights=begun.state_dict() if begun else None,
+            )
+        metadata = gray_statistics(images[:n_train]) | {"recipe": recipe.configuration, "seed": arguments.seed}
+        save_weights(arguments.weights, model, metadata)
+        for left in folder.iterdir():
+            left.unlink()
+    folder.rmdir()
+    print(f"wrote {arguments.weights}: trained on {n_train} slices")
+    if arguments.hold_out:
+        _score_held_out(model, images[n_train:], truth[n_train:], metadata, device)
+
+
+def _score_held_out(model, images, truth, metadata, device):
+    """Print the scores of slices that were not trained on."""
+    from unet_paper import metrics
+    from unet_paper.predict import predict_stack
+
+    mean, std = metadata["image_mean"], metadata["image_std"]
+    scores = metrics.score(truth, predict_stack(model, images, mean=mean, std=std, device=device))
+    print(f"on the {len(images)} slices held out:")
+    _print_scores(scores)
+
+
+def _print_scores(scores):
+    for name, title in SCORES.items():
+        result = getattr(scores, name)
+        where = "no threshold" if result.threshold is None else f"at threshold {result.threshold:.1f}"
+        print(f"{title:14} {result.value:.6f}  {where}")
+
+
 def segment(arguments: argparse.Namespace) -> None:
     """Write the numbered cells of a stored probability map."""
     from unet_paper import metrics, segment
@@ -262,6 +394,32 @@ def segment(arguments: argparse.Namespace) -> None:
     cells = segment.segment(stack.array, threshold=threshold)
     write_stack(arguments.cells, cells, voxel_size=stack.voxel_size, unit=stack.unit)
     print(f"wrote {arguments.cells}: {cells.max(axis=(1, 2)).mean():.0f} cells a slice")
+
+
+def predict_zarr(arguments: argparse.Namespace) -> None:
+    """Write the same of a volume of any size, block by block."""
+    if arguments.scale is not None:
+        raise InputError("--scale is for TIFF files; the numbers of a volume are divided by the range of their type")
+    from unet_paper.engine import cluster
+    from unet_paper.volume import predict_volume
+
+    predict_volume(
+        arguments.stack,
+        arguments.probability,
+        arguments.weights,
+        rotations=arguments.rotations,
+        device=arguments.device,
+        connect=partial(cluster, workers=arguments.workers, scheduler=arguments.scheduler, note=note),
+        note=note,
+    )
+    print(f"wrote {arguments.probability}: 0 is membrane, 255 is cell")
+
+
+def _count(text):
+    """A number of at least one."""
+    if not (text.isdecimal() and int(text)):
+        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number of at least 1")
+    return int(text)
 
 
 def _run(argv):

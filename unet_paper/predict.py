@@ -89,17 +89,15 @@ def predict_stack(
     if images.ndim != 3 or images.size == 0:
         raise InputError(f"the images have shape {images.shape}; it must be (Z, H, W), not empty")
     model = model.to(device, memory_format=torch.channels_last).eval()
-    kind = torch.device(device).type
     done, total = 0, len(images) * sum(count_tiles(view, tile, stride) for view in views(images.shape[1:], rotations))
 
     def network(piece):
         nonlocal done
-        with torch.autocast(kind, torch.bfloat16, enabled=precision == "bfloat16"):
-            logits = model(piece.contiguous(memory_format=torch.channels_last))
+        result = cell_probability(model, piece, precision)
         done += 1
         if progress is not None:
             progress(done, total)
-        return logits.float().softmax(1)[:, CELL : CELL + 1]
+        return result
 
     def segment(image):  # (H, W) to (H, W)
         return predict_overlap_tile(
@@ -113,6 +111,13 @@ def predict_stack(
             image = torch.as_tensor((images[z] - mean) / std, dtype=torch.float32, device=device)
             result[z] = average(segment, image).clamp(0, 1).cpu().numpy()
     return result
+
+
+def cell_probability(model, piece, precision):
+    """Probability of cell (1, 1, h, w), float32, of what `model` gives to a piece (1, 1, H, W)."""
+    with torch.autocast(piece.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+        logits = model(piece.contiguous(memory_format=torch.channels_last))
+    return logits.float().softmax(1)[:, CELL : CELL + 1]
 
 
 def views(size: tuple[int, int], rotations: str) -> list[tuple[int, int]]:

@@ -1,0 +1,308 @@
+"""Volumes: the same as a stack in memory, whatever the blocks, wherever it was killed."""
+
+import errno
+import multiprocessing
+import random
+import shutil
+import signal
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+import zarr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from unet_paper import volume, volume_io
+from unet_paper.__main__ import main
+from unet_paper.checkpoint import save_weights
+from unet_paper.errors import InputError
+from unet_paper.model import UNet
+from unet_paper.predict import predict_stack
+from unet_paper.tiff import write_stack
+from unet_paper.volume import block_probability, predict_volume, split
+from unet_paper.volume_io import Volume, open_output
+
+STATISTICS = {"image_mean": 0.4, "image_std": 0.2}
+
+
+def network(seed=0):
+    torch.manual_seed(seed)
+    return UNet(base_channels=2).eval()
+
+
+def whole_number_network():
+    """A network whose sums are whole numbers, which no order of summation rounds: the same on every processor."""
+    numbers, model = np.random.default_rng(121), UNet(base_channels=2).eval()
+    for weights in model.parameters():
+        if weights.ndim == 4:
+            spread = 1.8 * (2 / weights[0].numel()) ** 0.5
+            weights.data = (
+                torch.tensor(numbers.normal(0, spread, weights.shape), dtype=torch.float32).clamp(-1, 1).round()
+            )
+    return model
+
+
+def stack_of(model, images, *, block, rotations, precision="float32", **statistics):
+    """The oracle, with tiles as large as the blocks."""
+    how = {"rotations": rotations, "precision": precision, "tile": block + 4, "stride": block}
+    return predict_stack(model, images, **(statistics or {"mean": 0.4, "std": 0.2}), **how)
+
+
+def blocks_of(model, images, *, block, rotations, precision="float32", **statistics):
+    model, source = model.to(memory_format=torch.channels_last), Volume("images", images, 0)
+    how = {"rotations": rotations, "precision": precision, "block": block, "device": "cpu"}
+    result = np.full(images.shape, np.nan, np.float32)
+    for place in split(images.shape, block):
+        result[place] = block_probability(model, source, place, **(statistics or {"mean": 0.4, "std": 0.2}), **how)
+    return result
+
+
+def steps(probability):
+    return np.rint(probability * 255).astype(np.uint8)
+
+
+# --- the same as in memory
+
+
+@pytest.mark.parametrize("rotations", ["none", "eight"])
+@given(height=st.integers(1, 90), width=st.integers(1, 90))
+@settings(max_examples=8, deadline=None)
+def test_blocks_equal_the_stack_for_any_sides(rotations, height, width):
+    images = np.random.default_rng(height * width).integers(0, 16, (1, height, width)).astype(np.float32) / 16
+    how = {"block": 32, "rotations": rotations, "mean": 0.0, "std": 1 / 16}
+    model = whole_number_network()
+    np.testing.assert_array_equal(steps(blocks_of(model, images, **how)), steps(stack_of(model, images, **how)))
+
+
+@pytest.mark.parametrize("rotations", ["none", "eight"])
+def test_blocks_equal_the_stack_bit_for_bit_in_float32(rotations):
+    images = np.random.default_rng(0).random((1, 530, 300)).astype(np.float32)
+    how = {"block": 512, "rotations": rotations}
+    np.testing.assert_array_equal(blocks_of(network(), images, **how), stack_of(network(), images, **how))
+
+
+@pytest.mark.parametrize("rotations", ["none", "eight"])
+def test_blocks_equal_the_stack_bit_for_bit_in_bfloat16(rotations):
+    images = np.random.default_rng(0).random((1, 20, 9)).astype(np.float32)
+    how = {"block": 16, "rotations": rotations, "precision": "bfloat16"}
+    np.testing.assert_array_equal(blocks_of(network(), images, **how), stack_of(network(), images, **how))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Weights, a stack of 98 blocks of 32 pixels as TIFF, and what is expected of it."""
+    folder = tmp_path_factory.mktemp("volume")
+    save_weights(folder / "net.safetensors", network(), STATISTICS)
+    images = np.random.default_rng(1).integers(0, 256, (2, 200, 210), np.uint8)
+    write_stack(folder / "images.tif", images, voxel_size=(50, 4, 4), unit="nm")
+    expected = stack_of(network(), images / np.float32(255), block=32, rotations="none")
+    np.save(folder / "expected.npy", steps(expected))
+    return folder
+
+
+HOW = {"rotations": "none", "precision": "float32", "device": "cpu", "block": 32}
+
+
+def predict(folder, out, source="images.tif"):
+    predict_volume(folder / source, out, folder / "net.safetensors", **HOW)
+
+
+def pixels(out):
+    return zarr.open_array(out / "0", mode="r")[:]
+
+
+def test_the_command_writes_what_the_command_for_tiff_writes_in_steps_of_255(folder, tmp_path):
+    images = str(folder / "images.tif"), str(tmp_path / "out.tif"), str(tmp_path / "out.zarr")
+    how = ["--weights", str(folder / "net.safetensors"), "--device", "cpu"]
+    assert main(["predict", images[0], images[1], *how]) == 0
+    assert main(["predict", images[0], images[2], *how]) == 0
+    np.testing.assert_array_equal(pixels(tmp_path / "out.zarr"), steps(tifffile.imread(images[1])))
+
+
+def test_the_output_is_ome_zarr_with_the_voxel_size_and_a_chunk_for_each_block(folder, tmp_path):
+    predict(folder, tmp_path / "out.zarr")
+    group = zarr.open_group(tmp_path / "out.zarr", mode="r")
+    assert group.attrs["ome"]["version"] == "0.5"
+    (image,) = group.attrs["ome"]["multiscales"]
+    assert image["axes"] == [{"name": axis, "type": "space", "unit": "nanometer"} for axis in "zyx"]
+    (level,) = image["datasets"]
+    assert level["coordinateTransformations"] == [{"type": "scale", "scale": [50, 4, 4]}]
+    array = group[level["path"]]
+    assert (array.shape, array.chunks, array.dtype) == ((2, 200, 210), (1, 32, 32), np.uint8)
+    np.testing.assert_array_equal(array[:], np.load(folder / "expected.npy"))
+
+
+# --- killed, and given again
+
+
+def test_killed_twenty_times_the_result_is_equal(folder, tmp_path):
+    processes = multiprocessing.get_context("forkserver")
+    processes.set_forkserver_preload(["unet_paper.volume", "torch._dynamo"])  # what is slow to import
+    out, chance, kept, killed = tmp_path / "out.zarr", random.Random(0), 0, 0
+    while killed < 20:
+        arguments = folder / "images.tif", out, folder / "net.safetensors"
+        process = processes.Process(target=predict_volume, args=arguments, kwargs=HOW)
+        process.start()
+        wanted = kept + chance.choice([0, 1, 2])
+        while process.is_alive() and finished(out) < wanted:
+            process.join(0.005)
+        process.join(chance.random() / 50)
+        process.kill()
+        process.join()
+        killed += process.exitcode == -signal.SIGKILL
+        assert process.exitcode in (0, -signal.SIGKILL)
+        assert finished(out) >= kept
+        kept = finished(out)
+        for chunk in out.glob("0/c/*/*/*"):
+            assert chunk.name.isdecimal() or chunk.suffix == ".partial"
+    predict(folder, out)
+    np.testing.assert_array_equal(pixels(out), np.load(folder / "expected.npy"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.zarr"]
+    assert not list(out.rglob("*.partial"))
+
+
+def finished(out):
+    return sum(path.name.isdecimal() for path in out.glob("0/c/*/*/*"))
+
+
+def test_a_run_killed_while_it_made_the_output_leaves_nothing_that_stays(folder, tmp_path):
+    (tmp_path / ".out.zarr.new").mkdir()
+    (tmp_path / ".out.zarr.new" / "zarr.json").write_text("{")
+    predict(folder, tmp_path / "out.zarr")
+    assert [path.name for path in tmp_path.iterdir()] == ["out.zarr"]
+
+
+def test_what_is_finished_is_not_computed_again_even_if_it_is_zero(folder, tmp_path, monkeypatch):
+    sure = network()
+    with torch.no_grad():
+        sure.score.bias += torch.tensor([1e3, -1e3])
+    save_weights(tmp_path / "sure.safetensors", sure, STATISTICS)
+    arguments = folder / "images.tif", tmp_path / "out.zarr", tmp_path / "sure.safetensors"
+    predict_volume(*arguments, **HOW)
+    assert not pixels(tmp_path / "out.zarr").any()
+    (tmp_path / "out.zarr" / "0/c/1/3/2").unlink()
+    computed = []
+    monkeypatch.setattr(volume, "predict_block", lambda job, place: computed.append(place))
+    predict_volume(*arguments, **HOW)
+    assert computed == [(1, slice(96, 128), slice(64, 96))]
+
+
+@pytest.fixture(scope="module")
+def begun(folder, tmp_path_factory):
+    """An output with its weights and input, and another of each."""
+    here = tmp_path_factory.mktemp("begun")
+    predict(folder, here / "out.zarr")
+    shutil.copy(folder / "net.safetensors", here)
+    save_weights(here / "other.safetensors", network(seed=1), STATISTICS)
+    images = tifffile.imread(folder / "images.tif")
+    images[0, 0, 0] ^= 1
+    write_stack(here / "other.tif", images)
+    return here
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"weights": "other.safetensors"}, "weights_sha256"),
+        ({"source": "other.tif"}, "input_sha256"),
+        ({"rotations": "eight"}, "rotations none, not eight"),
+        ({"precision": "bfloat16"}, "precision float32, not bfloat16"),
+        ({"block": 64}, "block 32, not 64"),
+    ],
+)
+def test_another_setting_is_refused_when_a_volume_is_continued(folder, begun, change, named):
+    shutil.copy(folder / "images.tif", begun)
+    how = {**HOW, **change}
+    source, weights = how.pop("source", "images.tif"), how.pop("weights", "net.safetensors")
+    with pytest.raises(InputError, match=f"out.zarr was begun with .*{named}"):
+        predict_volume(begun / source, begun / "out.zarr", begun / weights, **how)
+
+
+# --- what goes wrong
+
+
+def test_a_full_disk_is_one_sentence_and_what_is_finished_stays(folder, tmp_path, monkeypatch):
+    class Disk:
+        def __init__(self, path):
+            self.array, self.left = open_output(path), 3
+
+        def __setitem__(self, place, values):
+            if not self.left:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            self.array[place], self.left = values, self.left - 1
+
+    out = tmp_path / "out.zarr"
+    with monkeypatch.context() as context:
+        context.setattr(volume, "open_output", Disk)
+        with pytest.raises(InputError, match=r"out\.zarr: No space left on device;"):
+            predict(folder, out)
+    assert finished(out) == 3
+    volume.opened.cache_clear()
+    predict(folder, out)
+    np.testing.assert_array_equal(pixels(out), np.load(folder / "expected.npy"))
+
+
+def test_a_full_disk_at_the_beginning_leaves_nothing(folder, tmp_path, monkeypatch):
+    def full(path, **_):
+        path.mkdir()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(volume_io.zarr, "create_group", full)
+    with pytest.raises(InputError, match="No space left on device"):
+        predict(folder, tmp_path / "out.zarr")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_chunk_that_cannot_be_read_is_one_sentence_and_what_is_finished_stays(folder, tmp_path):
+    images, source, out = tifffile.imread(folder / "images.tif"), tmp_path / "in.zarr", tmp_path / "out.zarr"
+    zarr.create_array(source, data=images, chunks=(1, 16, 16))
+    chunk = source / "c/1/8/8"
+    whole = chunk.read_bytes()
+    chunk.write_bytes(b"no chunk")  # of a block that is not a sample
+    with pytest.raises(InputError, match=r"cannot read .*in\.zarr, slice 1, rows"):
+        predict(folder, out, source=source)
+    assert finished(out) > 49
+    chunk.write_bytes(whole)
+    predict(folder, out, source=source)
+    np.testing.assert_array_equal(pixels(out), np.load(folder / "expected.npy"))
+
+
+@pytest.mark.parametrize("name", ["file.zarr", "folder.zarr", "array.zarr"])
+def test_an_output_that_is_something_else_is_refused(folder, tmp_path, name):
+    (tmp_path / "file.zarr").write_text("mine")
+    (tmp_path / "folder.zarr").mkdir()
+    zarr.create_array(tmp_path / "array.zarr", shape=(2, 200, 210), dtype="uint8")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(InputError, match=f"{name} exists and is no volume of this command"):
+        predict(folder, tmp_path / name)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("source", "out", "options", "sentence"),
+    [
+        ("missing.zarr", "out.zarr", [], "missing.zarr does not exist"),
+        ("images.tif", "missing/out.zarr", [], "missing"),
+        ("images.tif", "out.zarr", ["--rotations", "seven"], "must be one of none, eight"),
+        ("images.tif", "out.zarr", ["--scheduler", "nowhere"], "no Dask scheduler answers at nowhere"),
+        ("images.tif", "out.tif", ["--workers", "2"], "must be .zarr"),
+    ],
+)
+def test_bad_input_of_the_command_is_one_sentence_and_nothing_is_written(
+    folder, tmp_path, monkeypatch, capsys, source, out, options, sentence
+):
+    shutil.copy(folder / "images.tif", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert main(["predict", source, out, "--weights", str(folder / "net.safetensors"), *options]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert sentence in line
+    assert [path.name for path in tmp_path.iterdir()] == ["images.tif"]
+
+
+def test_weights_of_another_network_are_refused(folder, tmp_path):
+    save_weights(tmp_path / "net.safetensors", UNet(base_channels=2, n_classes=3), STATISTICS)
+    with pytest.raises(InputError, match="1 channel and 2 classes"):
+        predict_volume(folder / "images.tif", tmp_path / "out.zarr", tmp_path / "net.safetensors")
