@@ -1,7 +1,7 @@
 """``python -m unet_paper``: the weight map, the scores, training, prediction and cells as commands.
 
-Stacks come and go as TIFF. Only ``train`` and ``predict`` need torch. What a command needs is imported when it runs, so that
-help comes at once.
+Stacks come and go as TIFF. Only ``train`` and ``predict`` need torch. What a command needs is imported when
+it runs, so that help comes at once.
 """
 
 import argparse
@@ -53,8 +53,8 @@ def parser() -> argparse.ArgumentParser:
     script = Path(sys.argv[0]).name
     top = argparse.ArgumentParser(
         prog=script if script.startswith("unet-paper") else "python -m unet_paper",
-        description="The weight map of the U-Net paper, the scores of the ISBI 2012 challenge, and a network's training, "
-        "prediction and cells. Stacks come and go as TIFF.",
+        description="The weight map of the U-Net paper, the scores of the ISBI 2012 challenge, and a network's "
+        "training, prediction and cells. Stacks come and go as TIFF.",
         epilog="COMMAND --help has the options, their units and defaults, and examples.",
     )
     top.add_argument("--version", action="version", version=f"unet-paper {__version__}")
@@ -141,8 +141,8 @@ def parser() -> argparse.ArgumentParser:
         "train",
         train,
         "a network of your own, by the paper's recipe",
-        "One tile a step, with elastic deformation, weight map and dropout. A training that was stopped goes on when the "
-        "same command is given again; until it ends it lies in a folder beside WEIGHTS.safetensors.",
+        "One tile a step, with elastic deformation, weight map and dropout. A training that was stopped goes on when "
+        "the same command is given again; until it ends it lies in a folder beside WEIGHTS.safetensors.",
     )
     _add_file(trains, "images", "IMAGES.tif", f"8 or 16 bits, or float from 0 to 1; {STACK}")
     _add_file(trains, "labels", "LABELS.tif", "of the same shape: 0 is membrane or background, anything else is cell")
@@ -155,7 +155,7 @@ def parser() -> argparse.ArgumentParser:
         "--base-channels",
         type=_count,
         metavar="N",
-        help=f"feature channels of the first level (default: {NetworkConfig.base_channels}; 16 take an eighth of the time)",
+        help=f"channels of the first level (default: {NetworkConfig.base_channels}; 16 take an eighth of the time)",
     )
     trains.add_argument("--optimizer", choices=("sgd", "adam"), help="default: sgd, the paper's; adam learns sooner")
     trains.add_argument("--init", type=file_name, metavar="WEIGHTS.safetensors", help="network to go on from")
