@@ -63,6 +63,5 @@ def step_operations(network, shape) -> int:
     >>> round(step_operations(NETWORKS[0].recipe(ExperimentConfig(), "float32").network, (1, 1, 572, 572)) / 1e9, 2)
     902.2
     """
-    with torch.device("meta"):
-        model, image = network(), torch.empty(shape)
+    model, image = network().to("meta"), torch.empty(shape, device="meta")
     return count_operations(lambda: model(image).sum().backward())

@@ -41,12 +41,14 @@ def watched(monkeypatch):
 
 @pytest.fixture
 def smp(monkeypatch):
-    """segmentation-models-pytorch, whose Unet is one convolution."""
+    """segmentation-models-pytorch, whose Unet is one convolution with weights that no device context moves."""
     asked = []
 
     def unet(encoder, *, encoder_weights, in_channels, classes):
         asked.append((encoder, encoder_weights))
-        return torch.nn.Conv2d(in_channels, classes, 3, padding=1)
+        network = torch.nn.Conv2d(in_channels, classes, 3, padding=1)
+        network.weight = torch.nn.Parameter(torch.Tensor(classes, in_channels, 3, 3).normal_())
+        return network
 
     monkeypatch.setitem(sys.modules, "segmentation_models_pytorch", SimpleNamespace(Unet=unet))
     return asked
