@@ -34,8 +34,30 @@ FLOORS = (
     ),
     ("unet_paper.recipe", "unet_paper.predict", "data_scripts"),
     ("unet_paper.train", "unet_paper.volume"),
-    ("unet_paper.__main__",),
-    ("reproduce",),
+    ("unet_paper.__main__", "reproduce.records", "reproduce.data"),
+    ("reproduce.experiment", "reproduce.figures", "reproduce.report.select", "reproduce.benchmark.timing"),
+    ("reproduce.baselines", "reproduce.report.text", "reproduce.benchmark.networks"),
+    (
+        "reproduce.report.tables",
+        "reproduce.report.charts",
+        "reproduce.report.claims",
+        "reproduce.report.compare",
+        "reproduce.benchmark.training",
+        "reproduce.benchmark.inference",
+        "reproduce.benchmark.weight_map",
+        "reproduce.benchmark.metrics",
+    ),
+    ("reproduce.report.render", "reproduce.benchmark.command"),
+    (
+        "reproduce.quick",
+        "reproduce.table1",
+        "reproduce.ablations",
+        "reproduce.sweep",
+        "reproduce.systems",
+        "reproduce.publish",
+        "reproduce.verify",
+    ),
+    ("reproduce.__main__",),
 )
 LOWEST = (  # the standard library alone
     "unet_paper.errors",
@@ -91,7 +113,7 @@ def imports_of(path):
                 yield name if name.startswith(FIRST_PARTY) and is_submodule(name) else node.module
 
 
-MODULES = {name: path for name, path in modules() if name != "unet_paper"}
+MODULES = {name: path for name, path in modules() if path.name != "__init__.py" or "unet_paper.metrics" == name}
 ABOVE_THE_PACKAGE = ("unet_paper.__main__", "reproduce", "data_scripts")  # they may use its table of contents
 
 
