@@ -468,7 +468,9 @@ def _chosen(truth, probability, arguments):
             raise InputError(f"--slices: {labels} has slices 0 to {len(truth) - 1}, not {most}")
         truth = np.concatenate([truth[first : last + 1] for first, last in arguments.slices])
         if len(truth) != len(probability):
-            raise InputError(f"--slices names {len(truth)} slices of {labels}, but {path} has {len(probability)}")
+            raise InputError(
+                f"--slices names {len(truth)} of the slices of {labels}, but {path} has {len(probability)}"
+            )
     if len(truth) != len(probability):
         raise InputError(
             f"{labels} has {len(truth)} slices and {path} {len(probability)}; --slices FIRST-LAST must name the slices "
@@ -529,7 +531,7 @@ def _compare_gray_values(path, images, mean, std):
     if abs(own_mean - mean) > std or not std / 2 <= own_std <= 2 * std:
         note(
             f"gray values of {path} are {own_mean:.2f} on average and deviate by {own_std:.2f}, but the network was "
-            f"trained on {mean:.2f} and {std:.2f}; if white is not 1 here, --scale names its value"
+            f"trained on {mean:.2f} and {std:.2f}; --scale names the value of white, if that is the reason"
         )
 
 

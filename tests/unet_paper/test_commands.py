@@ -105,7 +105,7 @@ def test_a_map_of_some_slices_is_scored_against_those(folder, capsys):
     assert f"{metrics.score(LABELS[last:], probability[last:]).v_rand.value:.6f}" in capsys.readouterr().out
     for slices, message in [
         ([f"{last}-{last + 1}"], f"has slices 0 to {last}"),
-        ([f"0-{last}"], f"--slices names {last + 1} slices of labels.tif, but last.tif has 1"),
+        ([f"0-{last}"], f"--slices names {last + 1} of the slices of labels.tif, but last.tif has 1"),
         ([], "--slices FIRST-LAST must name the slices of labels.tif that the map is of"),
     ]:
         options = ["--slices", *slices] if slices else []
@@ -217,7 +217,7 @@ def test_predict_scales_by_the_range_that_is_named_and_notes_gray_values_far_fro
     twelve_bits = (IMAGES * (4095 / 255)).astype(np.uint16)
     write_stack("images.tif", twelve_bits)
     assert commands.main(PREDICT) == 0
-    assert "--scale names its value" in capsys.readouterr().err
+    assert "--scale names the value of white" in capsys.readouterr().err
     assert commands.main([*PREDICT, "--scale", "4095"]) == 0
     assert capsys.readouterr().err == ""
     np.testing.assert_array_equal(read_stack("map.tif").array, twelve_bits / np.float32(4095))
@@ -231,6 +231,7 @@ def test_predict_scales_by_the_range_that_is_named_and_notes_gray_values_far_fro
     [
         (lambda x: x, False),
         (lambda x: 0.8 * x + 20, False),
+        (lambda x: np.clip(x - 60, 0, 255), True),
         (lambda x: x / 16, True),
         (lambda x: x / 8 + 120, True),
         (lambda x: 255 - x / 3, True),
