@@ -2,9 +2,12 @@
 
 import argparse
 import importlib
-import os
 import sys
 from pathlib import Path
+
+from unet_paper.command import INTERRUPTED, exit_status
+from unet_paper.errors import Interrupted
+from unet_paper.files import check_folder
 
 GROUPS = {
     "reproduce the paper": {
@@ -86,45 +89,24 @@ def parser(chosen):
 
 def main(argv=None):
     """Run one command; returns the exit status."""
-    try:
-        try:
-            return _main(sys.argv[1:] if argv is None else list(argv))
-        finally:
-            sys.stdout.flush()
-    except KeyboardInterrupt:
-        return 130
-    except BrokenPipeError:  # the reader of the output has gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python would complain at its end
-        return 1
+    return exit_status(_main, sys.argv[1:] if argv is None else list(argv))
 
 
 def _main(argv):
     arguments = parser(next(iter(argv), "")).parse_args(argv)
-    from unet_paper.errors import InputError, Interrupted, NonFiniteLoss, is_out_of_memory
-    from unet_paper.files import check_folder
+    if hasattr(arguments, "out"):
+        check_folder(arguments.out)
+    if hasattr(arguments, "device"):
+        from unet_paper.device import choose_device  # torch, only now
 
+        arguments.device = choose_device(arguments.device)
     try:
-        if hasattr(arguments, "out"):
-            check_folder(arguments.out)
-        if hasattr(arguments, "device"):
-            from unet_paper.device import choose_device
-
-            arguments.device = choose_device(arguments.device)
         return importlib.import_module(f"reproduce.{COMMANDS[arguments.command][0]}").run(arguments)
-    except BrokenPipeError:
-        raise
     except Interrupted as stopped:
-        anew = "" if getattr(arguments, "resume", True) else ", without --no-resume"
-        print(f"{stopped}; the same command continues{anew}", file=sys.stderr)
-        return 130
-    except (InputError, NonFiniteLoss, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
+        if getattr(arguments, "resume", True):
             raise
-        print(f"error: {': '.join(filter(None, ['out of memory', str(error)]))}", file=sys.stderr)
-        return 2
+        print(f"{stopped}; the same command without --no-resume continues", file=sys.stderr)
+        return INTERRUPTED
 
 
 if __name__ == "__main__":

@@ -111,10 +111,10 @@ def stopped(monkeypatch, capsys, tmp_path):
         (InputError("the seed is -1"), "the seed is -1"),
         (NonFiniteLoss("the loss is not finite at step 3"), "the loss is not finite at step 3"),
         (PermissionError(13, "Permission denied", "runs"), "[Errno 13] Permission denied: 'runs'"),
-        (MemoryError("Unable to allocate 7.11 PiB"), "out of memory: Unable to allocate 7.11 PiB"),
-        (MemoryError(), "out of memory"),
-        (RuntimeError(CPU_MEMORY), f"out of memory: {CPU_MEMORY}"),
-        (RuntimeError("CUDA out of memory. Tried"), "out of memory: CUDA out of memory. Tried"),
+        (MemoryError("Unable to allocate 7.11 PiB"), "not enough memory: Unable to allocate 7.11 PiB"),
+        (MemoryError(), "not enough memory: MemoryError"),
+        (RuntimeError(CPU_MEMORY), "not enough memory: "),
+        (RuntimeError("CUDA out of memory. Tried"), "not enough memory: CUDA out of memory. Tried"),
     ],
 )
 def test_an_error_is_one_sentence(stopped, error, words):
@@ -144,7 +144,7 @@ def test_a_stopped_training_goes_on_without_the_option_that_starts_anew(tmp_path
         raise Interrupted("stopped after step 3 of 9")
 
     monkeypatch.setattr(table1, "run", raising)
-    for option, told in (("--resume", "continues\n"), ("--no-resume", "continues, without --no-resume\n")):
+    for option, told in (("--resume", "continues\n"), ("--no-resume", "the same command without --no-resume continues\n")):
         assert commands.main(["table1", "--out", str(tmp_path), "--device", "cpu", option]) == 130
         assert capsys.readouterr().err.endswith(told)
 
