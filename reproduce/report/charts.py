@@ -106,8 +106,8 @@ def learning_curve(rows: list[Row]) -> Figure | None:
         axes.set_xscale("log")
         axes.set_xticks(sizes, [str(size) for size in sizes], minor=False)
         axes.set_xticks([], minor=True)
-        axes.set(xlabel="training slices", ylabel="V_Rand of held-out slices, mean ± standard deviation")
-        axes.set_title(text.setting(first), loc="left", fontsize=9)
+        axes.set(xlabel="training slices", ylabel="V_Rand, mean ± standard deviation")
+        axes.set_title(f"{text.scale(first)}, rotations {first.rotations}", loc="left", fontsize=9)
         axes.legend(fontsize=8, frameon=False)
         plain(axes).grid(alpha=0.3)
     return figure

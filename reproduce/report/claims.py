@@ -97,7 +97,7 @@ def inference_time(rows: list[Row], numbers: dict) -> Status:
 def adds(variant: str, *metrics: str) -> Callable:
     """What a part of the recipe adds: the unchanged one minus the `variant` without it, by pairs of fold and seed.
 
-    It is told by the number of training slices; the first metric on the fewest slices decides.
+    It is told for the fewest and the most training slices; the first metric on the fewest decides.
     """
 
     def status(rows, numbers):
@@ -105,10 +105,10 @@ def adds(variant: str, *metrics: str) -> Callable:
         points = []
         for size in select.by_size(base for base, _ in paired):
             gains, evidence = _gains([pair for pair in paired if pair[0].train_slices == size], metrics)
-            points.append((gains[:1], f"{evidence} on {size} training slices"))
+            points.append((gains[:1], f"{evidence} on {size} training slice{'s' * (size > 1)}"))
         if not points:
             return Status()
-        evidence = "; ".join([*(words for _, words in points), text.setting(paired[0][0])])
+        evidence = "; ".join(dict.fromkeys((points[0][1], points[-1][1], text.scale(paired[0][0]))))
         return by_differences(points[0][0], evidence)
 
     return status

@@ -174,6 +174,11 @@ def budget(row: Row) -> str:
     return f"{duration(amount)} of training" if unit == "seconds" else f"{steps(amount)} steps"
 
 
+def scale(row: Row) -> str:
+    """How wide a network is and for how long it was trained."""
+    return f"{row.base_channels} base channels, {budget(row)}"
+
+
 def setting(row: Row) -> str:
     """What is equal in a comparison of variants.
 
@@ -183,7 +188,7 @@ def setting(row: Row) -> str:
     '16 base channels, 2,400 steps, rotations none'
     """
     told = [condition(name, value) for name, value in row.settings.items() if name != "recipe"]
-    return ", ".join([f"{row.base_channels} base channels", budget(row), *told, f"rotations {row.rotations}"])
+    return ", ".join([scale(row), *told, f"rotations {row.rotations}"])
 
 
 def anchor(heading: str) -> str:

@@ -128,8 +128,7 @@ def test_a_part_of_the_recipe_matters_if_leaving_it_out_costs_more_than_the_spre
 def test_the_evidence_of_a_part_says_gain_level_pairs_slices_and_setting():
     rows = [*ablation(BASE, 0.97, 0.97, base_channels=16), *ablation("no-dropout", 0.96, 0.96, base_channels=16)]
     assert status("dropout", *rows).evidence == (
-        "V_Rand +0.01000 ± 0.00000 to 0.97000 (2 pairs) on 24 training slices; "
-        "16 base channels, 3,000 steps, rotations eight"
+        "V_Rand +0.01000 ± 0.00000 to 0.97000 (2 pairs) on 24 training slices; 16 base channels, 3,000 steps"
     )
 
 
@@ -142,7 +141,8 @@ def test_the_fewest_training_slices_decide_what_is_the_key_to_learning_from_few(
     rows += curve("no-elastic", 1, 0.6, 0.61)
     assert verdict("elastic", *rows) == HELD
     evidence = status("elastic", *rows).evidence
-    assert evidence.index("on 1 training slices") < evidence.index("on 24 training slices")
+    assert evidence.index("on 1 training slice;") < evidence.index("on 24 training slices;")
+    assert "on 3 training" not in status("elastic", *rows, *curve(BASE, 3, 0.8), *curve("no-elastic", 3, 0.8)).evidence
     assert verdict("very few", *rows) == OPEN
     rows += [*curve("shifts-only", 1, 0.5, 0.51)]
     assert verdict("very few", *rows) == HELD

@@ -165,6 +165,8 @@ def test_a_diverged_training_belongs_to_its_comparison_whatever_its_rotations():
     (failed,) = ablation("adam", None, outcome="not finite", rotations="failed")
     ((base, variants, found),) = select.comparisons([*ablation(BASE, 0.9), failed], "ablations")
     assert (len(base), variants, found) == (1, {}, [failed])
+    ((_, _, found),) = select.comparisons([*ablation(BASE, 0.9, base_channels=16), failed], "ablations")
+    assert found == []
 
 
 def test_the_comparison_that_says_most_has_pairs_then_width():
@@ -187,6 +189,7 @@ def test_the_best_documented_rows_of_a_network_have_most_slices_then_seeds_then_
     eight = made(v_rand=0.91, slices=THIRTY)
     assert select.networks([few, *many, eight]) == [many]
     assert select.networks([few, many[0], eight]) == [[eight]]
+    assert select.networks([few, made(seeds=[1]), eight]) == [[eight]]
     averaged = made(slices=THIRTY, seeds=[0, 1])
     assert select.networks([eight, averaged]) == [[eight]]
     tested = made(slices=THIRTY, volume="test")
