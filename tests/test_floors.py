@@ -113,7 +113,7 @@ def imports_of(path):
                 yield name if name.startswith(FIRST_PARTY) and is_submodule(name) else node.module
 
 
-MODULES = {name: path for name, path in modules() if path.name != "__init__.py" or "unet_paper.metrics" == name}
+MODULES = {name: path for name, path in modules() if path.name != "__init__.py" or name == "unet_paper.metrics"}
 ABOVE_THE_PACKAGE = ("unet_paper.__main__", "reproduce", "data_scripts")  # they may use its table of contents
 
 

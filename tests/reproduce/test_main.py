@@ -113,7 +113,7 @@ def stopped(monkeypatch, capsys, tmp_path):
         (PermissionError(13, "Permission denied", "runs"), "[Errno 13] Permission denied: 'runs'"),
         (MemoryError("Unable to allocate 7.11 PiB"), "not enough memory: Unable to allocate 7.11 PiB"),
         (MemoryError(), "not enough memory: MemoryError"),
-        (RuntimeError(CPU_MEMORY), "not enough memory: "),
+        (RuntimeError(CPU_MEMORY), f"not enough memory: {CPU_MEMORY.split(': ', 1)[1].rstrip('.')}"),
         (RuntimeError("CUDA out of memory. Tried"), "not enough memory: CUDA out of memory. Tried"),
     ],
 )
@@ -144,7 +144,10 @@ def test_a_stopped_training_goes_on_without_the_option_that_starts_anew(tmp_path
         raise Interrupted("stopped after step 3 of 9")
 
     monkeypatch.setattr(table1, "run", raising)
-    for option, told in (("--resume", "continues\n"), ("--no-resume", "the same command without --no-resume continues\n")):
+    for option, told in (
+        ("--resume", "continues\n"),
+        ("--no-resume", "the same command without --no-resume continues\n"),
+    ):
         assert commands.main(["table1", "--out", str(tmp_path), "--device", "cpu", option]) == 130
         assert capsys.readouterr().err.endswith(told)
 
