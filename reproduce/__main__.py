@@ -1,87 +1,130 @@
-"""``python -m reproduce``: one sub-command for each table and figure of the paper."""
+"""One sub-command for each table and figure of the U-Net paper. Run it from a checkout of the repository."""
 
 import argparse
 import importlib
+import os
 import sys
 from pathlib import Path
 
-from reproduce.records import RESULTS
-from unet_paper.errors import InputError, Interrupted, NonFiniteLoss
-from unet_paper.files import check_folder
-
-COMMANDS = {
-    "list": ("claims", "each claim of the paper, its place, the command that checks it, the status"),
-    "quick": ("quick", "train, predict, score and render on a synthetic stack: minutes, no download, no GPU"),
-    "figure1": ("figure1", "the network of Figure 1 with its measured sizes"),
-    "figure2": ("figure2", "overlap-tile with mirrored context, Figure 2"),
-    "figure3": ("figure3", "cells and the weight map, Figure 3"),
-    "table1": ("table1", "train, predict and score on ISBI 2012, Table 1"),
-    "elastic": ("figure_elastic", "elastic deformation of a grid and of a slice, section 3.1"),
-    "sweep": ("sweep", "learning rates and steps on one fold"),
-    "ablations": ("ablations", "what each part of the recipe brings"),
-    "systems": ("compare_systems", "every other system as a row of the same table"),
-    "benchmark": ("benchmark", "speed and memory of training, inference, weight map and metrics"),
-    "render": ("render", "tables and figures from the records"),
-    "compare": ("compare", "two record files side by side, with a verdict"),
+GROUPS = {
+    "reproduce the paper": {
+        "quick": ("quick", "train, predict and score on a synthetic stack: minutes, no download, no GPU"),
+        "table1": ("table1", "train, predict and score on ISBI 2012, Table 1"),
+        "figure1": ("figures.figure1", "the network of Figure 1 with its measured sizes"),
+        "figure2": ("figures.figure2", "overlap-tile with mirrored context, Figure 2"),
+        "figure3": ("figures.figure3", "cells and the weight map, Figure 3"),
+        "elastic": ("figures.elastic", "elastic deformation of a grid and of a slice, section 3.1"),
+        "segmentation": ("figures.segmentation", "a slice, its probability map and its cells as a picture"),
+    },
+    "measure": {
+        "sweep": ("sweep", "learning rates and steps on training slices of one fold"),
+        "ablations": ("ablations", "what each part of the recipe brings; the learning curve"),
+        "systems": ("systems", "other methods as rows of the same table"),
+        "benchmark": ("benchmark.command", "speed and memory of training, inference, weight map and metrics"),
+    },
+    "report": {
+        "list": ("report.claims", "each claim of the paper, the command that checks it, the verdict"),
+        "render": ("report.render", "tables and figures from the records"),
+        "compare": ("report.compare", "two record files side by side, with a verdict"),
+        "verify": ("verify", "score every stored map again and compare with its record"),
+        "publish": ("publish", "take what was run into results/"),
+    },
 }
+COMMANDS = {name: entry for group in GROUPS.values() for name, entry in group.items()}
+WITH_DATA = (
+    "table1",
+    "figure1",
+    "figure2",
+    "figure3",
+    "elastic",
+    "sweep",
+    "ablations",
+    "systems",
+    "benchmark",
+    "verify",
+)
+WITH_DEVICE = ("quick", "table1", "sweep", "ablations", "systems", "benchmark")
+OF_RESULTS = ("list", "render", "verify")
+WITH_SEED = (*WITH_DEVICE, "figure2", "figure3", "elastic")
 
-WITHOUT_DEVICE = ("list", "render", "compare")
 
+def parser(chosen):
+    """The command line as an argparse parser, complete for the command `chosen` alone: others are not imported."""
+    from reproduce.experiment.options import whole
+    from reproduce.records import RESULTS, RUNS
 
-def parser(chosen=None):
-    """The command line as an argparse parser, complete for the command `chosen` or, by default, for all."""
-    top = argparse.ArgumentParser(prog="python -m reproduce", description=__doc__)
-    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    groups = [
+        f"{group}:\n" + "\n".join(f"  {name:10} {text}" for name, (_, text) in commands.items())
+        for group, commands in GROUPS.items()
+    ]
+    top = argparse.ArgumentParser(
+        prog="python -m reproduce",
+        description=__doc__,
+        epilog="\n\n".join(groups),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND", help="one of the following")
     for name, (module, text) in COMMANDS.items():
-        sub = commands.add_parser(name, help=text, description=text)
-        sub.add_argument(
-            "--data", type=Path, help="folder with the ISBI 2012 stacks (default: $ISBI2012_DIR, then data/isbi2012)"
-        )
-        sub.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="default: auto")
-        sub.add_argument("--seed", type=int, default=0, help="default: 0")
-        sub.add_argument("--out", type=Path, default=RESULTS, help="folder for results (default: results)")
-        if chosen in (None, name):  # the others' modules need not be imported
-            importlib.import_module(f"reproduce.{module}").add_arguments(sub)
+        sub = commands.add_parser(name, description=text)
+        if name != chosen:
+            continue
+        if name in WITH_DATA:
+            sub.add_argument(
+                "--data", type=Path, help="folder of the ISBI 2012 stacks (default: $ISBI2012_DIR, then data/isbi2012)"
+            )
+        if name in WITH_DEVICE:
+            sub.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="default: auto")
+        if name in WITH_SEED:
+            sub.add_argument("--seed", type=whole(0), default=0, help="default: 0")
+        if name in OF_RESULTS:
+            sub.add_argument("--out", type=Path, default=RESULTS, help="folder of the records (default: results)")
+        elif name != "compare":
+            sub.add_argument("--out", type=Path, default=RUNS, help="folder of what is run (default: runs)")
+        importlib.import_module(f"reproduce.{module}").add_arguments(sub)
     return top
-
-
-def check(arguments):
-    """Raise `InputError` for numbers and folders that no command can use."""
-    for name, least in (
-        ("seed", 0),
-        ("seeds", 0),
-        ("average", 0),
-        ("steps", 1),
-        ("warmup", 0),
-        ("learning_rates", 0),
-        ("base_channels", 1),
-    ):
-        values = getattr(arguments, name, None)
-        for value in values if isinstance(values, list) else [values]:
-            if value is not None and not value >= least:
-                raise InputError(f"--{name.replace('_', '-')} {value} is illegal; legal: at least {least}")
-    check_folder(arguments.out)
 
 
 def main(argv=None):
     """Run one command; returns the exit status."""
-    argv = sys.argv[1:] if argv is None else list(argv)
-    arguments = parser(next(iter(argv), "")).parse_args(argv)
     try:
-        check(arguments)
-        if arguments.command not in WITHOUT_DEVICE:
-            from unet_paper.predict import choose_device
+        try:
+            return _main(sys.argv[1:] if argv is None else list(argv))
+        finally:
+            sys.stdout.flush()
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # the reader of the output has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python would complain at its end
+        return 1
+
+
+def _main(argv):
+    arguments = parser(next(iter(argv), "")).parse_args(argv)
+    from unet_paper.errors import InputError, Interrupted, NonFiniteLoss, is_out_of_memory
+    from unet_paper.files import check_folder
+
+    try:
+        if hasattr(arguments, "out"):
+            check_folder(arguments.out)
+        if hasattr(arguments, "device"):
+            from unet_paper.device import choose_device
 
             arguments.device = choose_device(arguments.device)
         return importlib.import_module(f"reproduce.{COMMANDS[arguments.command][0]}").run(arguments)
+    except BrokenPipeError:
+        raise
+    except Interrupted as stopped:
+        anew = "" if getattr(arguments, "resume", True) else ", without --no-resume"
+        print(f"{stopped}; the same command continues{anew}", file=sys.stderr)
+        return 130
     except (InputError, NonFiniteLoss, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except Interrupted as stopped:
-        print(f"{stopped}; the same command continues", file=sys.stderr)
-        return 130
-    except KeyboardInterrupt:
-        return 130
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        print(f"error: {': '.join(filter(None, ['out of memory', str(error)]))}", file=sys.stderr)
+        return 2
 
 
 if __name__ == "__main__":

@@ -2,25 +2,26 @@
 
 Every ablation differs from the recipe in one thing, with what that entails, and is trained for the same
 number of steps. One record is made for each ablation, fold and seed, so that differences can be taken pair
-by pair; what is recorded is not run again, and the first fold and seed of all comes before the second of any.
-``--learning-curve 1 3 6 12 24`` instead trains the unchanged recipe on that many slices of each fold:
-the paper claims to need "very few annotated images".
+by pair; the first fold and seed of all comes before the second of any. ``--learning-curve 1 3 6 24`` trains
+on that many slices of each fold: the paper claims to need "very few annotated images", and that elastic
+deformation is the key to it.
 """
 
-import json
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
-from pathlib import Path
-from typing import NamedTuple
 
-import torch
-
-from reproduce import experiment, records
-from reproduce.stacks import load_data
-from reproduce.systems import common, variants
-from unet_paper.config import ExperimentConfig
-from unet_paper.predict import ROTATIONS
-from unet_paper.train import NonFiniteLoss, paper_recipe, paper_sampler
+from reproduce.baselines import common, variants
+from reproduce.data import load_data
+from reproduce.experiment.execute import execute
+from reproduce.experiment.options import (
+    add_recipe_arguments,
+    recipe_arguments,
+    recipe_conditions,
+    whole,
+)
+from reproduce.experiment.run import Method, Run, splits
+from unet_paper.config import ROTATIONS
+from unet_paper.recipe import paper_recipe, recipe_config
 
 
 @dataclass(frozen=True)
@@ -34,22 +35,25 @@ class Ablation:
     changes : dict
         Part of an `ExperimentConfig` to the fields that change.
     network, sampler : callable or None
-        From `reproduce.systems.variants`, in place of `UNet` and `paper_sampler`.
-    predict : dict or None
-        Keyword arguments of `predict_stack` in place of the U-Net's.
+        From `reproduce.baselines.variants`, in place of `UNet` and `weighted_sampler`.
+    tile : int or None
+        Side of input and output of a training tile, of a padded network.
+    predict : dict
+        Keyword arguments of `predict_stack` beside the U-Net's.
     """
 
     title: str
     changes: dict = field(default_factory=dict)
     network: object = None
     sampler: object = None
-    predict: dict | None = None
+    tile: int | None = None
+    predict: dict = field(default_factory=dict)
 
 
-STEPS = ExperimentConfig().training.steps
 NO_DEFORMATION = {"sigma": 0.0}
 SHIFTS_ONLY = {"rotation": 0.0, "gain": 0.0, "offset": 0.0, **NO_DEFORMATION}
 BASE = "base"
+CURVES = (BASE, "no-elastic", "shifts-only")  # of the learning curve
 ABLATIONS = {
     BASE: Ablation("U-Net, nothing changed"),
     "no-border-weight": Ablation("no border weight", {"weight_map": {"w0": 0.0}}),
@@ -60,8 +64,8 @@ ABLATIONS = {
     "border-everywhere": Ablation("border weight everywhere", {"weight_map": {"background_only": False}}),
     "padded": Ablation(
         "padded convolutions, 512 px tiles of which every pixel counts",
-        network=variants.padded,
-        sampler=variants.padded_sampler,
+        network=variants.padded_unet,
+        tile=common.TILE,
         predict=common.PADDED_PREDICTION,
     ),
     "zero-context": Ablation(
@@ -76,155 +80,75 @@ ABLATIONS = {
 }
 
 
-class Run(NamedTuple):
-    """One training with the record it leaves."""
-
-    system: experiment.System
-    part: experiment.Part
-    seed: int
-
-
 def add_arguments(parser):
-    """Arguments of the command beyond those every command has."""
+    """Arguments of the command beyond those it shares."""
     parser.add_argument("--only", nargs="+", choices=ABLATIONS, metavar="NAME", help=", ".join(ABLATIONS))
-    parser.add_argument("--folds", type=int, nargs="+", default=[0, 1], help="default: 0 1")
-    parser.add_argument("--seeds", type=int, nargs="+", help="default: the one of --seed and the next")
-    parser.add_argument("--steps", type=int, default=STEPS, help=f"training steps of every run (default: {STEPS})")
-    parser.add_argument("--rotations", default="eight", choices=ROTATIONS, help="average to predict with")
-    parser.add_argument("--learning-curve", type=int, nargs="+", metavar="N", help="training slices, instead")
+    parser.add_argument("--folds", type=whole(0, 4), nargs="+", default=[0, 1], help="default: 0 1")
+    parser.add_argument("--seeds", type=whole(0), nargs="+", help="default: the one of --seed and the next")
+    add_recipe_arguments(parser)
+    parser.add_argument("--rotations", nargs="+", default=["eight"], choices=ROTATIONS, help="default: eight")
+    parser.add_argument(
+        "--learning-curve",
+        type=whole(1),
+        nargs="+",
+        metavar="N",
+        help=f"train on N slices instead, by default {', '.join(CURVES)}",
+    )
 
 
 def run(arguments):
     """Run the command; returns the exit status."""
     data = load_data(arguments.data)
-    config = experiment.of_steps(ExperimentConfig(), arguments.steps)
-    seeds = arguments.seeds or [arguments.seed, arguments.seed + 1]
-    where = {"folds": arguments.folds, "seeds": seeds, "n_slices": len(data.images)}
-    if arguments.learning_curve:
-        name, runs = "learning-curve", learning_curve(config, arguments.learning_curve, **where)
-    else:
-        name, runs = "ablations", ablations(config, arguments.only or list(ABLATIONS), **where)
-    for number, (system, part, seed) in enumerate(runs, 1):
-        print(f"[{number}/{len(runs)}] {system.title}, {part.name}, seed {seed}")
-        attempt(
-            system,
-            data,
-            [part],
-            experiment_name=name,
-            seed=seed,
-            device=arguments.device,
-            out=arguments.out,
-            rotations=[arguments.rotations],
-        )
+    config = recipe_config(arguments.device, **recipe_arguments(arguments))
+    runs = runs_of(
+        config,
+        arguments.only or (CURVES if arguments.learning_curve else tuple(ABLATIONS)),
+        folds=arguments.folds,
+        seeds=arguments.seeds or [arguments.seed, arguments.seed + 1],
+        sizes=arguments.learning_curve,
+        n_slices=len(data.images),
+        rotations=tuple(arguments.rotations),
+    )
+    execute(runs, data, device=arguments.device, out=arguments.out)
     return 0
 
 
 def build(name, config):
-    """The `System` of the ablation called `name` of the recipe that `config` describes.
+    """The `Method` of the ablation called `name` of the recipe that `config` describes.
 
     Examples
     --------
-    >>> build("no-dropout", ExperimentConfig()).recipe.identity["network"]["dropout"]
+    >>> from unet_paper.config import ExperimentConfig
+    >>> build("no-dropout", ExperimentConfig()).recipe.configuration["network"]["dropout"]
     0.0
     """
     ablation = ABLATIONS[name]
-    parts = {part: replace(getattr(config, part), **fields) for part, fields in ablation.changes.items()}
-    config = replace(config, **parts)
+    config = replace(config, **{part: replace(getattr(config, part), **new) for part, new in ablation.changes.items()})
     recipe = paper_recipe(config)
     if ablation.network:
-        recipe = replace(recipe, build=partial(ablation.network, **asdict(config.network)))
-    if ablation.network or ablation.sampler:
-        recipe = replace(
-            recipe,
-            sampler=partial(ablation.sampler or paper_sampler, config),
-            identity={"variant": name, **recipe.identity},
+        recipe = replace(recipe, network=partial(ablation.network, **asdict(config.network)))
+    if ablation.sampler:
+        recipe = replace(recipe, sampler=partial(ablation.sampler, **recipe.sampler.keywords))
+    if ablation.tile:
+        recipe = replace(recipe, sampler=partial(recipe.sampler, input_size=ablation.tile, output_size=ablation.tile))
+    return Method(name, ablation.title, recipe, {"depth": config.network.depth} | ablation.predict)
+
+
+def runs_of(config, names, *, folds, seeds, sizes, n_slices, rotations):
+    """The runs of the ablations `names`, on `sizes` training slices if given: every first fold and seed comes first."""
+    methods = [(name, build(name, config)) for name in names]
+    experiment = "learning-curve" if sizes else "ablations"
+    return [
+        Run(
+            experiment,
+            method,
+            splits(n_slices, [fold], n_train=size),
+            (seed,),
+            rotations,
+            {"variant": name, **recipe_conditions(config)},
         )
-    predict = {"depth": config.network.depth} if ablation.predict is None else ablation.predict
-    return experiment.System(name, ablation.title, recipe, predict)
-
-
-def ablations(config, names, *, folds, seeds, n_slices):
-    """The runs of the ablations `names`, in the order in which they are worth running."""
-    every = [build(name, config) for name in names]
-    parts = experiment.parts(n_slices, folds)
-    return [Run(system, part, seed) for seed in seeds for part in parts for system in every]
-
-
-def learning_curve(config, sizes, *, folds, seeds, n_slices):
-    """The runs of the learning curve; training on all slices of a fold is the unchanged ablation's run."""
-    base = build(BASE, config)
-    runs = []
-    for seed in seeds:
-        for fold in folds:
-            for size in sizes:
-                (part,) = experiment.parts(n_slices, [fold], n_train=size)
-                whole = part == experiment.parts(n_slices, [fold])[0]
-                name = base.name if whole else f"learning-curve-{size}"
-                runs.append(Run(replace(base, name=name, title=f"{size} training slices"), part, seed))
-    return runs
-
-
-def attempt(system, data, chosen, *, experiment_name, seed, device, out, rotations, conditions=None, measures=None):
-    """Cross-validate and record unless this has been recorded; a loss that is not finite is recorded too.
-
-    A network that does not fit the device's memory is named and left out, so that the others are run.
-
-    Parameters
-    ----------
-    system, data, chosen, seed, device, out, rotations
-        As for `experiment.cross_validate`.
-    experiment_name : str
-        One of `records.EXPERIMENTS`.
-    conditions : dict, optional
-        Added to the records' conditions.
-    measures : callable, optional
-        Returns what is added to the records' measures; called only when something is run.
-    """
-    common_conditions = {
-        "title": system.title,
-        "folds": [part.name for part in chosen],
-        "train_slices": len(chosen[0].train),
-        "seeds": [seed],
-        **(conditions or {}),
-    }
-    settings = {"recipe": system.recipe.identity, "train_slices": list(chosen[0].train), "seed": seed}
-    missing = [
-        rotation
-        for rotation in rotations
-        if not recorded(experiment_name, system.name, common_conditions, rotation, settings, out)
+        for seed in seeds
+        for fold in sorted(set(folds))
+        for size in sizes or [None]
+        for name, method in methods
     ]
-    if not missing:
-        print(f"{system.name}, seed {seed}: recorded already")
-        return
-    how = {"seed": seed, "device": device, "out": out, "rotations": missing}
-    try:
-        experiment.cross_validate(
-            system,
-            data,
-            chosen,
-            experiment=experiment_name,
-            conditions=conditions,
-            measures=measures() if measures else None,
-            **how,
-        )
-    except torch.OutOfMemoryError as error:
-        print(f"{system.name}, seed {seed}: left out: {error}")
-    except NonFiniteLoss as error:
-        print(f"{system.name}, seed {seed}: failed: {error}")
-        slices = experiment.slice_range([s for part in chosen for s in part.held_out])
-        failed = {"slices": slices, "rotations": missing[0], "steps": system.recipe.steps, "outcome": str(error)}
-        provenance = records.provenance(config=settings, seed=seed, data=data.sha256, device=device, wall_seconds=0.0)
-        record = records.Record(experiment_name, system.name, common_conditions | failed, provenance=provenance)
-        records.append(record, Path(out) / "records.jsonl")
-
-
-def recorded(experiment_name, name, conditions, rotation, settings, out):
-    """Whether the records hold this run, or its failure, under the same settings."""
-    settings = json.loads(json.dumps(settings))
-    for record in records.read(Path(out) / "records.jsonl"):
-        same = record.experiment == experiment_name and record.name == name
-        same = same and record.provenance["config"] == settings
-        same = same and all(record.conditions.get(key) == value for key, value in conditions.items())
-        if same and ("outcome" in record.conditions or record.conditions["rotations"] == rotation):
-            return True
-    return False

@@ -1,9 +1,10 @@
 """Records: one JSON line for each measurement, with everything needed to trace and repeat it.
 
-``results/records.jsonl`` is append only; tables are rendered from it and from nothing else.
+A file of records is append only; tables are rendered from it and from nothing else.
 """
 
 import json
+import math
 import os
 import platform
 import resource
@@ -20,10 +21,12 @@ from unet_paper.errors import InputError
 from unet_paper.files import make_folder
 
 ROOT = Path(__file__).resolve().parent.parent
-RESULTS = ROOT / "results"
+RESULTS = ROOT / "results"  # what is published
+RUNS = ROOT / "runs"  # what a user runs, ignored by git
 EXPERIMENTS = ("table1", "quick", "sweep", "ablations", "learning-curve", "systems", "benchmark")
 SCORES = ("warping_error", "rand_error", "pixel_error", "v_rand", "v_info")
 PROVENANCE = ("command", "commit", "config", "seed", "data", "device", "versions", "date", "wall_seconds", "peak_bytes")
+LATER = ("device_kind",)  # of the provenance, absent in early records
 PACKAGES = ("numpy", "scipy", "scikit-image", "numba", "torch")
 
 
@@ -36,11 +39,13 @@ class Record:
     experiment : str
         One of `EXPERIMENTS`.
     name : str
-        The row: a system, a variant, a benchmarked operation.
+        The row: a method, a variant, a benchmarked operation.
     conditions : dict
         What tells rows of the same name apart: folds, slices, seeds, rotations, steps, batch, ...
     scores : dict
         Metric to value, keys from `SCORES`; empty for benchmarks.
+    details : dict
+        What explains the scores: thresholds, V_Rand of each slice, its precision and recall, merge and split pixels.
     measures : dict
         Other figures, each name ending in its unit: train_seconds, parameters_count, ...
     prediction : str or None
@@ -56,16 +61,32 @@ class Record:
     measures: dict = field(default_factory=dict)
     prediction: str | None = None
     provenance: dict = field(default_factory=dict)
+    details: dict = field(default_factory=dict)
+
+
+KINDS = (
+    (str, "a text", ("experiment", "name")),
+    (dict, "a dictionary", ("conditions", "scores", "measures", "provenance", "details")),
+    (str | None, "a path or null", ("prediction",)),
+)
 
 
 def validate(record):
     """Raise `InputError` naming what is wrong with a record."""
+    for kind, words, names in KINDS:
+        for name in names:
+            if not isinstance(getattr(record, name), kind):
+                raise InputError(f"{name} must be {words}, not {str(getattr(record, name))[:40]}")
+    for name, value in (record.scores | record.measures).items():
+        if type(value) not in (int, float) or not abs(value) < math.inf:
+            raise InputError(f"{name} must be a finite number, not {str(value)[:40]}")
     if record.experiment not in EXPERIMENTS:
         raise InputError(f"experiment {record.experiment!r} is none of {', '.join(EXPERIMENTS)}")
     unknown = sorted(set(record.scores) - set(SCORES))
     if unknown:
         raise InputError(f"scores {', '.join(unknown)} are none of {', '.join(SCORES)}")
-    for what, have, want in (("lacks", PROVENANCE, record.provenance), ("has unknown", record.provenance, PROVENANCE)):
+    known = PROVENANCE + LATER
+    for what, have, want in (("lacks", PROVENANCE, record.provenance), ("has unknown", record.provenance, known)):
         odd = sorted(set(have) - set(want))
         if odd:
             raise InputError(f"the provenance of {record.name!r} {what} {', '.join(odd)}")
@@ -77,10 +98,12 @@ def append(record, path):
     path = Path(path)
     make_folder(path.parent)
     line = json.dumps(asdict(record), sort_keys=True, allow_nan=False)
-    before = path.stat().st_size if path.exists() else 0
+    content = path.read_bytes() if path.exists() else b""
+    before = len(content)
+    ended = "" if not content or content.endswith(b"\n") else "\n"
     try:
         with open(path, "a", encoding="utf-8") as file:
-            file.write(line + "\n")
+            file.write(ended + line + "\n")
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
@@ -95,14 +118,33 @@ def read(path):
     if not path.exists():
         return []
     records = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(path.read_bytes().splitlines(), 1):
         try:
-            record = Record(**json.loads(line))
+            record = Record(**parse(line))
             validate(record)
-        except (json.JSONDecodeError, TypeError, InputError) as error:
+        except (TypeError, InputError) as error:
             raise InputError(f"line {number} of {path} is not a record: {error}") from error
         records.append(record)
     return records
+
+
+def parse(content):
+    """What the JSON in some bytes says; `InputError` with the reason if they are none.
+
+    Examples
+    --------
+    >>> parse(b'{"a": \\xe9}')
+    Traceback (most recent call last):
+    unet_paper.errors.InputError: it is not UTF-8 text
+    """
+    try:
+        return json.loads(content.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise InputError("it is not UTF-8 text") from error
+    except RecursionError as error:
+        raise InputError("it is nested too deeply") from error
+    except ValueError as error:
+        raise InputError(f"it is not JSON: {str(error)[:100]}") from error
 
 
 def provenance(*, config, seed, data, device, wall_seconds, peak_bytes=None, commit=None):
@@ -117,6 +159,7 @@ def provenance(*, config, seed, data, device, wall_seconds, peak_bytes=None, com
         "seed": seed,
         "data": data,
         "device": device_name(device),
+        "device_kind": "cuda" if str(device).startswith("cuda") else "cpu",
         "versions": versions(),
         "date": now(),
         "wall_seconds": round(wall_seconds, 3),

@@ -7,108 +7,80 @@ loss became infinite.
 """
 
 import itertools
-from dataclasses import replace
 
-from reproduce import experiment
-from reproduce.ablations import attempt
-from reproduce.stacks import load_data
-from unet_paper.config import ExperimentConfig
-from unet_paper.predict import ROTATIONS
-from unet_paper.train import paper_recipe
+from reproduce.experiment.options import positive, recipe_conditions, whole
+from unet_paper.config import ROTATIONS, ExperimentConfig
 
-NETWORK, DEFAULT = ExperimentConfig().network, ExperimentConfig().training
+NETWORK, TRAINING = ExperimentConfig().network, ExperimentConfig().training
 
 
 def add_arguments(parser):
-    """Arguments of the command beyond those every command has."""
-    parser.add_argument("--fold", type=int, default=4, help="default: 4")
-    parser.add_argument("--learning-rates", type=float, nargs="+", default=[5e-4, 1e-3, 2e-3, 4e-3], metavar="RATE")
-    parser.add_argument("--steps", type=int, nargs="+", default=[DEFAULT.steps], help=f"default: {DEFAULT.steps}")
+    """Arguments of the command beyond those it shares."""
+    parser.add_argument("--fold", type=whole(0, 4), default=4, help="default: 4")
+    parser.add_argument(
+        "--learning-rates", type=positive, nargs="+", default=[5e-4, 1e-3, 2e-3, 4e-3], metavar="RATE", help="peaks"
+    )
+    parser.add_argument(
+        "--steps", type=whole(1), nargs="+", default=[TRAINING.steps], help=f"default: {TRAINING.steps}"
+    )
     parser.add_argument(
         "--warmup",
-        type=int,
+        type=whole(0),
         nargs="+",
         default=[None],
-        help=f"steps, default: {DEFAULT.warmup_steps}, at most a third of the training",
+        metavar="N",
+        help=f"steps (default: {TRAINING.warmup_steps}, at most a third of the training)",
     )
+    parser.add_argument("--optimizer", choices=("sgd", "adam"), help="default: sgd, the paper's")
     parser.add_argument(
         "--base-channels",
-        type=int,
+        type=whole(1),
         default=NETWORK.base_channels,
-        help=f"default: {NETWORK.base_channels}; a narrower network tells quicker which schedules fail",
+        metavar="N",
+        help=f"default: {NETWORK.base_channels}; a narrower network tells sooner which schedules fail",
     )
-    parser.add_argument("--rotations", default="none", choices=ROTATIONS, help="average to predict with")
+    parser.add_argument("--rotations", default="none", choices=ROTATIONS, help="default: none")
 
 
 def run(arguments):
     """Run the command; returns the exit status."""
+    from reproduce.data import load_data  # torch, only now
+    from reproduce.experiment.execute import execute
+    from reproduce.experiment.run import Run, inner, splits
+    from unet_paper.recipe import recipe_config
+
     data = load_data(arguments.data)
-    part = inner(*experiment.parts(len(data.images), [arguments.fold]))
-    config = ExperimentConfig()
-    config = replace(config, network=replace(config.network, base_channels=arguments.base_channels))
-    tries = combinations(config, arguments.learning_rates, arguments.steps, arguments.warmup)
-    systems = [build(config) for config in tries]  # an illegal one is told before any is trained
-    for number, (config, system) in enumerate(zip(tries, systems), 1):
-        print(f"[{number}/{len(tries)}] {system.title}")
-        attempt(
-            system,
-            data,
-            [part],
-            experiment_name="sweep",
-            seed=arguments.seed,
-            device=arguments.device,
-            out=arguments.out,
-            rotations=[arguments.rotations],
-            conditions=conditions(config),
+    split = inner(*splits(len(data.images), [arguments.fold]))
+    rotations = (arguments.rotations,)
+    configs = [
+        recipe_config(
+            arguments.device,
+            steps=steps,
+            base_channels=arguments.base_channels,
+            optimizer=arguments.optimizer,
+            learning_rate=rate,
+            warmup=warmup,
         )
+        for steps, warmup, rate in itertools.product(
+            sorted(arguments.steps), arguments.warmup, arguments.learning_rates
+        )
+    ]
+    runs = [
+        Run("sweep", build(config), (split,), (arguments.seed,), rotations, recipe_conditions(config))
+        for config in configs
+    ]
+    execute(runs, data, device=arguments.device, out=arguments.out)
     return 0
 
 
-def inner(part):
-    """Training slices of a fold, split once more to choose on: as many held out as the fold holds out.
-
-    Examples
-    --------
-    >>> inner(*experiment.parts(30, [4])).held_out
-    (18, 19, 20, 21, 22, 23)
-    """
-    n = len(part.held_out)
-    return experiment.Part(f"{part.name}-inner", part.train[:-n], part.train[-n:])
-
-
-def combinations(config, learning_rates, steps, warmups):
-    """Every combination as an `ExperimentConfig`, the short runs first.
-
-    Examples
-    --------
-    >>> tries = combinations(ExperimentConfig(), [1e-3, 2e-3], [200, 100], [50])
-    >>> [(c.training.steps, c.training.learning_rate) for c in tries]
-    [(100, 0.001), (100, 0.002), (200, 0.001), (200, 0.002)]
-    >>> combinations(ExperimentConfig(), [1e-3], [600], [None])[0].training.warmup_steps
-    200
-    """
-    tries = []
-    for n, warmup, rate in itertools.product(sorted(steps), warmups, learning_rates):
-        short = experiment.of_steps(config, n)
-        warmup = short.training.warmup_steps if warmup is None else warmup
-        tries.append(replace(short, training=replace(short.training, learning_rate=rate, warmup_steps=warmup)))
-    return tries
-
-
-def conditions(config):
-    """What tells the tries apart, for the record."""
-    how = config.training
-    return {
-        "base_channels": config.network.base_channels,
-        "learning_rate": how.learning_rate,
-        "warmup_steps": how.warmup_steps,
-    }
-
-
 def build(config):
-    """The `System` of one try."""
-    how = config.training
-    width = config.network.base_channels
-    name = f"sweep-{width}channels-rate{how.learning_rate:g}-steps{how.steps}-warmup{how.warmup_steps}"
-    title = f"{width} base channels, learning rate {how.learning_rate:g}, {how.steps} steps, warm-up {how.warmup_steps}"
-    return experiment.System(name, title, paper_recipe(config), {"depth": config.network.depth})
+    """The `Method` of one try; `InputError` if its warm-up is not shorter than its training."""
+    from reproduce.experiment.run import Method
+    from unet_paper.recipe import paper_recipe
+
+    training, width = config.training, config.network.base_channels
+    title = (
+        f"{width} base channels, {training.optimizer}, learning rate {training.learning_rate:g}, "
+        f"{training.steps} steps, warm-up {training.warmup_steps}"
+    )
+    return Method("sweep", title, paper_recipe(config), {"depth": config.network.depth})

@@ -25,6 +25,7 @@ FLOORS = (
     ("unet_paper.tiff", "unet_paper.weight_map", "unet_paper.metrics", "unet_paper.model"),
     (
         "unet_paper.isbi",
+        "unet_paper.segment",
         "unet_paper.volume_io",
         "unet_paper.sampler",
         "unet_paper.overlap_tile",
@@ -44,6 +45,7 @@ WITHOUT_TORCH = (
     "unet_paper.weight_map",
     "unet_paper.metrics",
     "unet_paper.volume_io",
+    "unet_paper.segment",
     "data_scripts",
 )
 FIRST_PARTY = ("unet_paper", "reproduce", "data_scripts")

@@ -148,8 +148,6 @@ def save_checkpoint(path: Path, model, optimizer, configuration: dict, curve: Cu
             if value is not None:
                 tensors[f"optimizer.{index}.{name}"] = torch.as_tensor(value)
     make_folder(path.parent)
-    for left in path.parent.glob(f".{path.stem}-*{path.suffix}"):
-        left.unlink()  # of a run that was killed while it wrote
     state = json.dumps({"configuration": configuration, "curve": curve._asdict()})
     with atomic_write(path, failures=(OSError, SafetensorError)) as temporary:
         copies = {name: value.clone(memory_format=torch.contiguous_format) for name, value in tensors.items()}
@@ -186,7 +184,7 @@ def load_checkpoint(path: Path, model, optimizer, configuration: dict) -> Curve:
     trained = [number for group in restored["param_groups"] for number in group["params"]]
     lengths = {len(values) for values in curve}
     if len(lengths) > 1 or (
-        lengths > {0} and optimizer.defaults.get("momentum") and set(restored["state"]) != {*trained}
+        lengths != {0} and optimizer.defaults.get("momentum") and set(restored["state"]) != {*trained}
     ):
         raise InputError(f"{path} is damaged: its curve or the state of its optimizer is incomplete; use --no-resume")
     model.load_state_dict(weights)

@@ -61,3 +61,11 @@ class ExperimentConfig:
     weight_map: WeightMapConfig = field(default_factory=WeightMapConfig)
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
+
+
+ROTATIONS = ("none", "eight", "seven")  # averages in prediction: D3, S12
+ADAM = {
+    "optimizer": "adam",
+    "learning_rate": 1e-4,
+    "warmup_steps": 100,
+}  # the later tool's optimiser, of `TrainingConfig`

@@ -14,3 +14,21 @@ class Interrupted(Exception):
 
 class NonFiniteLoss(Exception):
     """The loss became infinite or NaN; the message names step and seed."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether Python, NumPy or PyTorch ran out of memory, on the processor or on a GPU.
+
+    PyTorch raises a `RuntimeError` that only its text tells apart.
+
+    Examples
+    --------
+    >>> is_out_of_memory(MemoryError()), is_out_of_memory(RuntimeError("can't allocate memory")), is_out_of_memory(
+    ...     RuntimeError("sizes differ")
+    ... )
+    (True, True, False)
+    """
+    words = ("can't allocate memory", "out of memory")
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(word in str(error) for word in words)
+    )

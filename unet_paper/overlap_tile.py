@@ -84,8 +84,6 @@ def predict_overlap_tile(predict, image, *, tile=388, stride=384, depth=4, margi
         margin = shapes.context(depth)
     elif margin < 0 or tile < 1:
         raise InputError(f"margin {margin} and tile side {tile} must be at least 0 and 1")
-    if not 1 <= stride <= tile:
-        raise InputError(f"stride {stride} is not in 1 to {tile}, the tile side")
     if padding not in PADDINGS:
         raise InputError(f"padding {padding!r} is not one of {', '.join(PADDINGS)}")
     image = _check_image(image)
@@ -147,6 +145,8 @@ def mirrored(index, size):
 
 def _spans(size, tile, stride):
     """First and past-the-last pixel that each tile along an axis contributes."""
+    if not 1 <= stride <= tile:
+        raise InputError(f"stride {stride} is not in 1 to {tile}, the tile side")
     count = max(math.ceil((size - tile) / stride), 0) + 1
     starts = [i * stride for i in range(count)]
     return list(zip(starts, [*starts[1:], size]))

@@ -11,12 +11,12 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from unet_paper.config import ROTATIONS
 from unet_paper.device import PRECISIONS, choose_precision
 from unet_paper.elastic import resample, tile_coordinates
 from unet_paper.errors import InputError
 from unet_paper.overlap_tile import count_tiles, predict_overlap_tile
 
-ROTATIONS = ("none", "eight", "seven")
 SEVENTHS = [2 * math.pi * k / 7 for k in range(7)]  # radians
 CELL = 1  # channel of the cell class, S10
 

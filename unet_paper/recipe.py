@@ -9,15 +9,15 @@ import inspect
 import json
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from functools import partial
 
 import numpy as np
 import torch
 
 from unet_paper import shapes
-from unet_paper.config import AugmentationConfig, ExperimentConfig, WeightMapConfig
-from unet_paper.device import PRECISIONS
+from unet_paper.config import ADAM, AugmentationConfig, ExperimentConfig, WeightMapConfig
+from unet_paper.device import PRECISIONS, choose_precision
 from unet_paper.errors import InputError
 from unet_paper.loss import weighted_cross_entropy
 from unet_paper.model import UNet
@@ -100,6 +100,8 @@ def described(value):
     if not callable(value):
         return list(value) if isinstance(value, tuple) else value
     function, keywords = (value.func, value.keywords) if isinstance(value, partial) else (value, {})
+    if getattr(value, "args", ()):
+        raise TypeError(f"{function.__qualname__} has positional arguments; a recipe needs keywords")
     defaults = {}
     if function.__module__.split(".")[0] in OURS:
         parameters = inspect.signature(function).parameters.values()
@@ -156,6 +158,39 @@ def paper_recipe(config: ExperimentConfig) -> Recipe:
         steps=training.steps,
         precision=training.precision,
     )
+
+
+def recipe_config(
+    device: str,
+    *,
+    steps: int | None = None,
+    base_channels: int | None = None,
+    optimizer: str | None = None,
+    learning_rate: float | None = None,
+    warmup: int | None = None,
+) -> ExperimentConfig:
+    """The paper's values with what is given instead, in the precision that is fast on `device`.
+
+    Unless given, at most a third of the steps are warm-up, and Adam has its own rate and warm-up.
+
+    Examples
+    --------
+    >>> short = recipe_config("cpu", steps=600).training
+    >>> short.steps, short.warmup_steps
+    (600, 200)
+    >>> recipe_config("cpu", optimizer="adam", warmup=7).training.warmup_steps
+    7
+    """
+    paper = ExperimentConfig()
+    training = replace(paper.training, precision=choose_precision(device))
+    if optimizer == ADAM["optimizer"]:
+        training = replace(training, **ADAM)
+    training = replace(training, optimizer=optimizer or training.optimizer, steps=steps or training.steps)
+    training = replace(training, warmup_steps=min(training.warmup_steps, training.steps // 3))
+    given = {"learning_rate": learning_rate, "warmup_steps": warmup}
+    training = replace(training, **{name: value for name, value in given.items() if value is not None})
+    network = replace(paper.network, base_channels=base_channels or paper.network.base_channels)
+    return replace(paper, network=network, training=training)
 
 
 def optimizer_of(config: ExperimentConfig) -> partial:

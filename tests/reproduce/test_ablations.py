@@ -1,48 +1,50 @@
-"""The ablations, the learning curve, the sweep and the comparison: what runs, once, and what it leaves."""
+"""Ablations: each changes one thing and has the effect it is for; what runs, in which order, and what is shared."""
 
-import argparse
-import itertools
 import json
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from data_scripts.phantom import make_phantom
-from reproduce import ablations, compare_systems, experiment, records, sweep
-from reproduce.systems import build_system, sliding_window, variants
-from unet_paper import train as training
-from unet_paper.config import AugmentationConfig, ExperimentConfig, NetworkConfig, TrainingConfig
+from reproduce import ablations, records
+from reproduce.__main__ import main
+from reproduce.baselines import variants
+from reproduce.data import Data
+from reproduce.experiment import options, training
+from reproduce.experiment.run import splits
+from unet_paper.config import ExperimentConfig, NetworkConfig, TrainingConfig
 from unet_paper.errors import InputError
-from unet_paper.isbi import IsbiData
-from unet_paper.train import NonFiniteLoss
+from unet_paper.predict import predict_stack
+from unet_paper.recipe import weight_maps
+from unet_paper.train import Descent
+from unet_paper.weight_map import balanced_class_weights
 
 CONFIG = ExperimentConfig(
-    network=NetworkConfig(base_channels=1),
-    augmentation=AugmentationConfig(sigma=0),
-    training=TrainingConfig(input_size=188, steps=2, warmup_steps=0, precision="float32"),
+    network=NetworkConfig(base_channels=2),
+    training=TrainingConfig(input_size=252, steps=2, warmup_steps=0, precision="float32"),
 )
-CHANGED = {
+CHANGED = {  # entries of the configuration; those that go are None
     "base": {},
-    "no-border-weight": {"weight_map.w0": 0.0},
-    "border-everywhere": {"weight_map.background_only": False},
-    "no-class-balance": {"weight_map.class_weights": (1.0, 1.0)},
-    "no-elastic": {"augmentation.sigma": 0.0},
-    "shifts-only": {
-        "augmentation.sigma": 0.0,
-        "augmentation.rotation": 0.0,
-        "augmentation.gain": 0.0,
-        "augmentation.offset": 0.0,
-    },
+    "no-border-weight": {"sampler.weight_map.w0": 0.0},
+    "border-everywhere": {"sampler.weight_map.background_only": False},
+    "no-class-balance": {"sampler.weight_map.class_weights": [1.0, 1.0]},
+    "no-elastic": {"sampler.augmentation.sigma": 0.0},
+    "shifts-only": {f"sampler.augmentation.{name}": 0.0 for name in ("sigma", "rotation", "gain", "offset")},
     "no-dropout": {"network.dropout": 0.0},
-    "adam": {"training.optimizer": "adam", "training.learning_rate": 1e-5},
-    "adam-1e-4": {"training.optimizer": "adam", "training.learning_rate": 1e-4},
-    "linear-up": {"variant": "linear-up"},
-    "released": {"variant": "released"},
-    "zero-context": {"variant": "zero-context"},
-    "padded": {"variant": "padded"},
+    "adam": {"optimizer.name": "Adam", "optimizer.momentum": None, "optimizer.lr": 1e-5, "schedule.peak": 1e-5},
+    "adam-1e-4": {"optimizer.name": "Adam", "optimizer.momentum": None, "optimizer.lr": 1e-4, "schedule.peak": 1e-4},
+    "linear-up": {"network.name": "LinearUpUNet"},
+    "released": {"network.name": "ReleasedUNet"},
+    "zero-context": {"sampler.name": "zero_padded_sampler"},
+    "padded": {
+        "network.name": "padded_unet",
+        "network.margin": 128,
+        "sampler.input_size": 512,
+        "sampler.output_size": 512,
+    },
 }
 
 
@@ -50,7 +52,19 @@ CHANGED = {
 def data():
     images, labels = make_phantom(5, 64, 64, seed=0)
     images = images.astype(np.float32) / 255
-    return IsbiData(images, (labels > 0).astype(np.uint8), images[:1], {"train-volume": "phantom"})
+    return Data(images, (labels > 0).astype(np.uint8), images[:1], {"train-volume": "phantom"})
+
+
+@pytest.fixture
+def command(data, monkeypatch, tmp_path):
+    """The command on the phantom, in float32, below a temporary folder."""
+    monkeypatch.setattr(ablations, "load_data", lambda folder: data)
+    monkeypatch.setattr(options, "choose_precision", lambda device: "float32")
+
+    def run(words):
+        return main(["ablations", "--device", "cpu", "--out", str(tmp_path), *words.split()])
+
+    return run
 
 
 def flat(value, path=()):
@@ -59,210 +73,272 @@ def flat(value, path=()):
     return {".".join(path): value}
 
 
-def read(out):
-    return records.read(out / "records.jsonl")
+def configuration(name):
+    return flat(json.loads(json.dumps(ablations.build(name, CONFIG).recipe.configuration)))
+
+
+def sampler_of(name, data):
+    return ablations.build(name, CONFIG).recipe.sampler(data.images - data.images.mean(), data.labels, "cpu")
+
+
+def still(*centre):
+    """A draw of slice 0 about `centre` that changes nothing else."""
+    drawn = np.zeros((1, 24), np.float32)
+    drawn[0, :6] = 0, *centre, 0, 1, 0
+    return drawn
+
+
+def weights_of(name, data):
+    return sampler_of(name, data).weights[:, 0].numpy()
 
 
 def test_every_ablation_is_listed_here():
     assert set(CHANGED) == set(ablations.ABLATIONS)
 
 
-@pytest.mark.parametrize("name", sorted(CHANGED))
-def test_an_ablation_changes_its_one_thing(name):
-    config = ExperimentConfig()
-    base, system = ablations.build("base", config), ablations.build(name, config)
-    before, after = flat(base.recipe.identity), flat(system.recipe.identity)
-    assert {k: v for k, v in after.items() if k not in before or before[k] != v} == CHANGED[name]
-    assert set(before) <= set(after)
-    assert (base.recipe.steps, base.recipe.batch, base.recipe.loss, base.recipe.precision) == (
-        system.recipe.steps,
-        system.recipe.batch,
-        system.recipe.loss,
-        system.recipe.precision,
+@pytest.mark.parametrize("name", CHANGED)
+def test_an_ablation_changes_these_entries_of_the_configuration(name):
+    before, after = configuration("base"), configuration(name)
+    assert {k: after.get(k) for k in before.keys() | after.keys() if before.get(k) != after.get(k)} == CHANGED[name]
+    predict = {"padded": {"tile": 512, "margin": 128}, "zero-context": {"padding": "zero"}}.get(name, {})
+    assert ablations.build(name, CONFIG).predict == {"depth": 4} | predict
+
+
+def test_without_border_weight_a_class_has_one_weight(data):
+    base, flat_ones, membrane = weights_of("base", data), weights_of("no-border-weight", data), data.labels == 0
+    expected = np.where(membrane, *balanced_class_weights(data.labels)).astype(np.float32)
+    np.testing.assert_allclose(flat_ones, expected, rtol=1e-6)
+    assert np.array_equal(base[~membrane], flat_ones[~membrane])
+    assert (base - flat_ones)[membrane].max() > 5
+
+
+def test_a_border_weight_everywhere_reaches_into_cells(data):
+    base, everywhere, membrane = weights_of("base", data), weights_of("border-everywhere", data), data.labels == 0
+    assert np.array_equal(base[membrane], everywhere[membrane])
+    assert (everywhere - base)[~membrane].min() >= 0
+    assert (everywhere - base)[~membrane].max() > 1
+
+
+def test_without_class_balance_both_classes_weigh_one_beside_the_border(data):
+    base, equal = weights_of("base", data), weights_of("no-class-balance", data)
+    excess = np.where(data.labels == 0, *balanced_class_weights(data.labels)) - 1
+    np.testing.assert_allclose(base - equal, excess, atol=1e-5)
+    assert (equal[data.labels == 1] == 1).all()
+
+
+def test_without_elastic_deformation_tiles_are_rotated_alone(data):
+    base, rigid = (sampler_of(name, data).draw(np.random.default_rng(1), 4) for name in ("base", "no-elastic"))
+    assert np.array_equal(base[:, :6], rigid[:, :6])
+    assert (np.abs(base[:, 6:]) > 0).all()
+    assert not rigid[:, 6:].any()
+
+
+def test_shifts_alone_leave_a_window_of_the_mirrored_slice(data):
+    base, sampler = sampler_of("base", data), sampler_of("shifts-only", data)
+    drawn = sampler.draw(np.random.default_rng(1), 4)
+    assert np.array_equal(drawn[:, :3], base.draw(np.random.default_rng(1), 4)[:, :3])
+    tile = sampler(drawn)
+    for (z, y, x), image, labels, weights in zip(drawn[:, :3].astype(int), tile.image[:, 0], tile.labels, tile.weights):
+        for made, stack, side in (
+            (image, sampler.images, 252),
+            (labels, data.labels, 68),
+            (weights, sampler.weights, 68),
+        ):
+            plane = np.asarray(stack).reshape(5, 64, 64)[z]
+            top, left = y + 128 - side // 2 + 1, x + 128 - side // 2 + 1
+            expected = np.pad(plane, 128, "reflect")[top : top + side, left : left + side]
+            np.testing.assert_allclose(made, expected, atol=1e-3)
+
+
+def test_without_dropout_training_repeats_itself():
+    torch.manual_seed(0)
+    image = torch.randn(1, 1, 188, 188)
+    for name, repeats in (("base", False), ("no-dropout", True)):
+        network = ablations.build(name, CONFIG).recipe.network().train()
+        assert torch.equal(network(image), network(image)) == repeats
+
+
+@pytest.mark.parametrize(("name", "rate"), [("adam", 1e-5), ("adam-1e-4", 1e-4)])
+def test_adams_first_step_moves_every_weight_by_its_rate(name, rate, data):
+    descent = Descent(ablations.build(name, CONFIG).recipe, data.images, data.labels, seed=0)
+    before = [p.detach().clone() for p in descent.model.parameters()]
+    descent(0)
+    moved = torch.cat([(b - p.detach()).abs().ravel() for b, p in zip(before, descent.model.parameters())])
+    assert float(moved.max()) == pytest.approx(rate, rel=0.02)
+    assert float(moved[moved > 0].median()) == pytest.approx(rate, rel=0.02)
+
+
+@pytest.mark.parametrize("name", ["base", "linear-up", "released"])
+def test_what_leaves_the_last_up_convolution(name):
+    torch.manual_seed(0)
+    network = ablations.build(name, CONFIG).recipe.network()
+    left = []
+    network.up_convolutions[0].register_forward_hook(lambda module, given, output: left.append(output.detach()))
+    assert network(torch.randn(1, 1, 188, 188)).shape == (1, 2, 4, 4)
+    assert (left[0].min() < 0) == (name == "linear-up")
+    assert left[0].shape[1] == (4 if name == "released" else 2)
+
+
+class Seen(torch.nn.Module):
+    """Remembers its input; its output is as large as a U-Net's, or as a padded network's."""
+
+    def __init__(self, margin):
+        super().__init__()
+        self.margin, self.inputs = margin, []
+
+    def forward(self, x):
+        self.inputs.append(x[0, 0].clone())
+        m = self.margin
+        return x[..., m : x.shape[-2] - m, m : x.shape[-1] - m].repeat(1, 2, 1, 1)
+
+
+def test_with_zero_context_a_tile_is_the_slice_in_zeros(data):
+    centre = still(31.5, 31.5)
+    for name in ("base", "zero-context"):
+        sampler = sampler_of(name, data)
+        tile = sampler(centre)
+        plane = torch.as_tensor(data.images[0] - data.images.mean())
+        weights = torch.as_tensor(weight_maps(data.labels, CONFIG.weight_map)[0])
+        padding = {"base": {"mode": "reflect"}, "zero-context": {}}[name]
+        if name == "zero-context":
+            torch.testing.assert_close(tile.image[0, 0], F.pad(plane, [94] * 4), atol=1e-3, rtol=0)
+        else:
+            assert (tile.image[0, 0] != 0).float().mean() > 0.99
+        torch.testing.assert_close(tile.weights[0], F.pad(weights[None], [2] * 4, **padding)[0], atol=1e-2, rtol=0)
+
+
+def test_with_zero_context_prediction_sees_zeros_beyond_the_slice(data):
+    mean, std = 0.5, 0.25
+    plane = torch.as_tensor((data.images[0] - mean) / std)
+    for name in ("base", "zero-context"):
+        network = Seen(margin=92)
+        predict = ablations.build(name, CONFIG).predict
+        predict_stack(network, data.images[:1], mean=mean, std=std, rotations="none", precision="float32", **predict)
+        (piece,) = network.inputs
+        assert piece.shape == (700, 700)
+        torch.testing.assert_close(piece[92:156, 92:156], plane)
+        beyond = torch.ones_like(piece, dtype=torch.bool)
+        beyond[92:156, 92:156] = False
+        if name == "zero-context":
+            assert not piece[beyond].any()
+        else:
+            assert torch.equal(piece[91, 92:156], plane[1])
+            assert (piece[beyond] != 0).float().mean() > 0.99
+
+
+def test_padded_tiles_are_512_in_and_out_with_the_weight_map(data):
+    recipe = ablations.build("padded", CONFIG).recipe
+    sampler = recipe.sampler(data.images, data.labels, "cpu")
+    tile = sampler(sampler.draw(np.random.default_rng(0)))
+    assert [tuple(part.shape) for part in tile] == [(1, 1, 512, 512), (1, 512, 512), (1, 512, 512)]
+    assert (tile.weights > 0).all()
+    centred = sampler(still(31.5, 31.5))
+    within = slice(256 - 32, 256 + 32)
+    expected = data.images[0], data.labels[0], weight_maps(data.labels, CONFIG.weight_map)[0]
+    for made, plane in zip(centred, expected):
+        np.testing.assert_allclose(made.squeeze()[within, within], plane, atol=2e-2)
+    descent = Descent(recipe, data.images, data.labels, seed=0)
+    assert isinstance(descent.model.network, variants.SamePaddingUNet)
+    assert np.isfinite(float(descent(0)))
+
+
+def test_the_padded_network_predicts_512_of_768_mirrored_pixels():
+    network, predict = Seen(margin=128), ablations.build("padded", CONFIG).predict
+    images = np.random.default_rng(0).random((1, 512, 512)).astype(np.float32)
+    predict_stack(network, images, mean=0.0, std=1.0, rotations="none", precision="float32", **predict)
+    (piece,) = network.inputs
+    assert np.array_equal(piece, np.pad(images[0], 128, "reflect"))
+
+
+def listed(runs):
+    return [(run.seeds[0], run.splits[0].name, run.method.name) for run in runs]
+
+
+def runs_of(names, sizes=None, folds=(0,), seeds=(0,)):
+    given = {"folds": folds, "seeds": seeds, "sizes": sizes, "n_slices": 30, "rotations": ("none",)}
+    return ablations.runs_of(CONFIG, names, **given)
+
+
+def test_the_first_fold_and_seed_of_all_comes_before_the_second_of_any():
+    runs = runs_of(["base", "adam"], folds=[1, 0, 1], seeds=[5, 2])
+    assert listed(runs) == [
+        (seed, fold, name) for seed in (5, 2) for fold in ("fold0", "fold1") for name in ("base", "adam")
+    ]
+    assert {run.experiment for run in runs} == {"ablations"}
+    assert {run.rotations for run in runs} == {("none",)}
+    assert [run.splits for run in runs[:4:2]] == [splits(30, [0]), splits(30, [1])]
+
+
+def test_conditions_tell_variants_of_one_recipe_apart_by_their_names():
+    base, adam = runs_of(["base", "adam"])
+    assert (base.conditions.pop("variant"), adam.conditions.pop("variant")) == ("base", "adam")
+    settings = {"base_channels": 2, "optimizer": "sgd", "learning_rate": 2e-3, "warmup_steps": 0}
+    assert base.conditions == adam.conditions == settings  # of the recipe that is changed
+
+
+def test_the_learning_curve_trains_on_ever_more_slices_of_one_fold():
+    runs = runs_of(["base", "no-elastic"], sizes=[1, 6, 24])
+    assert listed(runs) == [
+        (0, split, name) for split in ("fold0-1slices", "fold0-6slices", "fold0") for name in ("base", "no-elastic")
+    ]
+    assert [len(run.splits[0].train) for run in runs] == [1, 1, 6, 6, 24, 24]
+    assert {run.experiment for run in runs} == {"learning-curve"}
+    assert {run.splits[0].held_out for run in runs} == {tuple(range(6))}
+    assert all(not set(run.splits[0].train) & set(range(6)) for run in runs)
+    with pytest.raises(InputError, match="25 training slices cannot be taken; it must be 1 to 24"):
+        runs_of(["base"], sizes=[25])
+
+
+def test_on_all_slices_the_learning_curve_names_the_trainings_of_the_ablations():
+    def trainings(runs):
+        return [(run.method.label, run.splits[0], run.seed) for run in runs]
+
+    names = ["base", "no-elastic"]
+    assert trainings(runs_of(names, sizes=[24])) == trainings(runs_of(names))
+    assert not set(trainings(runs_of(names, sizes=[1, 6]))) & set(trainings(runs_of(names)))
+
+
+def test_the_command_runs_what_it_is_asked_to(command, data, monkeypatch):
+    asked = []
+    monkeypatch.setattr(ablations, "execute", lambda runs, *given, **words: asked.append((runs, given, words)))
+    assert command("--only adam base --folds 3 --seeds 4 5 --steps 9 --rotations none seven") == 0
+    assert command("--seed 7") == 0
+    assert command("--learning-curve 1 4 --folds 0 --seeds 2") == 0
+    (some, given, _), (default, _, words), (curve, _, _) = asked
+    assert given == (data,)
+    assert (words["device"], words["out"].is_dir()) == ("cpu", True)
+    assert listed(some) == [(seed, "fold3", name) for seed in (4, 5) for name in ("adam", "base")]
+    assert {(run.method.recipe.steps, run.rotations) for run in some} == {(9, ("none", "seven"))}
+    assert listed(default) == [
+        (seed, fold, name) for seed in (7, 8) for fold in ("fold0", "fold1") for name in ablations.ABLATIONS
+    ]
+    assert {(run.method.recipe.steps, run.rotations) for run in default} == {(3400, ("eight",))}
+    names = ("base", "no-elastic", "shifts-only")
+    assert listed(curve) == [(2, split, name) for split in ("fold0-1slices", "fold0") for name in names]
+
+
+def test_the_learning_curve_is_recorded_once_and_shares_its_last_training(command, tmp_path, monkeypatch, capsys):
+    trained = []
+    monkeypatch.setattr(
+        training, "train", lambda *a, real=training.train, **k: trained.append(len(a[1])) or real(*a, **k)
     )
-    assert (system.predict == base.predict) == (name not in ("padded", "zero-context"))
-
-
-def test_variants_are_built():
-    networks = {name: ablations.build(name, CONFIG).recipe.build() for name in ("padded", "zero-context", "base")}
-    assert isinstance(networks["padded"].network, variants.SamePaddingUNet)
-    assert type(networks["zero-context"]) is type(networks["base"])
-
-
-def test_order_of_runs_is_breadth_first():
-    runs = ablations.ablations(CONFIG, ["base", "adam"], folds=[0, 1], seeds=[0, 1], n_slices=30)
-    order = [(r.seed, r.part.name, r.system.name) for r in runs]
-    assert order[:3] == [(0, "fold0", "base"), (0, "fold0", "adam"), (0, "fold1", "base")]
-    assert len(order) == len(set(order)) == 8
-
-
-def test_learning_curve_shares_the_whole_training_set_with_the_base():
-    runs = ablations.learning_curve(CONFIG, [1, 6, 24], folds=[0], seeds=[0], n_slices=30)
-    assert [len(r.part.train) for r in runs] == [1, 6, 24]
-    assert [r.system.name for r in runs] == ["learning-curve-1", "learning-curve-6", "base"]
-    base = ablations.build("base", CONFIG).recipe.identity
-    assert all(r.system.recipe.identity == base for r in runs)
-    assert len({r.part.held_out for r in runs}) == 1
-    with pytest.raises(InputError, match="not in 1 to 24"):
-        ablations.learning_curve(CONFIG, [25], folds=[0], seeds=[0], n_slices=30)
-
-
-def how(tmp_path, name="ablations"):
-    return {"experiment_name": name, "seed": 0, "device": "cpu", "out": tmp_path, "rotations": ["none"]}
-
-
-@pytest.mark.parametrize("name", ["no-dropout", "zero-context"])
-def test_a_run_is_recorded_once(data, tmp_path, name, capsys):
-    system = ablations.build(name, CONFIG)
-    part = experiment.parts(5, [0])
-    ablations.attempt(system, data, part, **how(tmp_path))
-    (record,) = read(tmp_path)
-    assert (record.experiment, record.name) == ("ablations", name)
-    assert record.conditions["folds"] == ["fold0"]
-    assert set(record.scores) == set(records.SCORES)
-    assert (tmp_path / record.prediction).exists()
-    ablations.attempt(system, data, part, **how(tmp_path))
-    assert len(read(tmp_path)) == 1
-    assert "recorded already" in capsys.readouterr().out
-    ablations.attempt(system, data, experiment.parts(5, [1]), **how(tmp_path))
-    assert [r.conditions["folds"] for r in read(tmp_path)] == [["fold0"], ["fold1"]]
-
-
-def test_a_loss_that_is_not_finite_is_a_record_and_not_tried_again(data, tmp_path, monkeypatch):
-    wild = replace(CONFIG, training=replace(CONFIG.training, learning_rate=1e30, warmup_steps=0, steps=5))
-    system, part = sweep.build(wild), experiment.parts(5, [0])
-    ablations.attempt(system, data, part, conditions=sweep.conditions(wild), **how(tmp_path, "sweep"))
-    (record,) = read(tmp_path)
-    assert record.scores == {}
-    assert "not finite at step" in record.conditions["outcome"]
-    assert record.conditions["learning_rate"] == 1e30
-
-    def train(*args, **kwargs):
-        raise NonFiniteLoss("again")
-
-    monkeypatch.setattr(experiment, "train", train)
-    ablations.attempt(system, data, part, conditions=sweep.conditions(wild), **how(tmp_path, "sweep"))
-    assert len(read(tmp_path)) == 1
-
-
-def test_a_network_that_does_not_fit_is_left_out_and_not_recorded(data, tmp_path, monkeypatch, capsys):
-    def train(*args, **kwargs):
-        raise torch.OutOfMemoryError("tried to allocate 200 GiB")
-
-    monkeypatch.setattr(experiment, "train", train)
-    ablations.attempt(ablations.build("base", CONFIG), data, experiment.parts(5, [0]), **how(tmp_path))
-    assert "base, seed 0: left out: tried to allocate 200 GiB" in capsys.readouterr().out
-    assert not (tmp_path / "records.jsonl").exists()
-
-
-def test_conditions_and_measures_reach_the_record(data, tmp_path):
-    system = ablations.build("base", CONFIG)
-    ablations.attempt(
-        system,
-        data,
-        experiment.parts(5, [0]),
-        conditions={"learning_rate": 0.5},
-        measures=lambda: {"gflop_per_slice": 2.0},
-        **how(tmp_path, "sweep"),
-    )
-    (record,) = read(tmp_path)
-    assert record.conditions["learning_rate"] == 0.5
-    assert record.measures["gflop_per_slice"] == 2.0
-
-
-def test_a_time_budget_ends_training_and_spans_the_schedule(data, tmp_path, monkeypatch):
-    ticks = itertools.count(0, 0.05)  # a clock that does not depend on the machine
-    monkeypatch.setattr(training, "time", SimpleNamespace(perf_counter=lambda: next(ticks)))
-    system = build_system("unet", replace(CONFIG, training=replace(CONFIG.training, steps=1000, warmup_steps=0)))
-    timed = compare_systems.within(system, 1.5)
-    assert timed.name == "unet-1.5s"
-    account = experiment.run_training(timed, data, experiment.parts(5, [0])[0], seed=0, device="cpu", out=tmp_path)
-    assert 1.5 <= account["seconds"] < 1.7
-    curve = np.genfromtxt(tmp_path / "curves" / "unet-1.5s-fold0-seed0.csv", delimiter=",", names=True)
-    assert account["steps"] == len(curve) > 5
-    rates, peak = curve["learning_rate"], CONFIG.training.learning_rate
-    assert (np.diff(rates) < 0).all()
-    assert rates[0] > 0.9 * peak
-    assert rates[-1] < 0.5 * peak
-    with pytest.raises(InputError, match="positive"):
-        compare_systems.within(system, 0)
-
-
-def test_systems_whose_library_is_missing_are_left_out(monkeypatch, capsys):
-    def missing(config):
-        raise InputError("needs a library")
-
-    monkeypatch.setitem(compare_systems.SYSTEMS, "fcn", missing)
-    names = [s.name for s in compare_systems.build(["unet", "fcn", "u2net"], steps=7)]
-    assert names == ["unet", "u2net"]
-    assert "needs a library" in capsys.readouterr().out
-    with pytest.raises(InputError, match="needs a library"):
-        compare_systems.build(["fcn"])
-
-
-def test_cost_of_a_slice():
-    config = ExperimentConfig()
-    cost = compare_systems.cost(build_system("fcn", config), device="cpu")
-    assert cost == {"gflop_per_slice": pytest.approx(408.94, abs=0.01)}
-    system = build_system("sliding-window", config)
-    small = sliding_window.Speed(10.0, 0.1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(compare_systems, "measure_speed", lambda network, device: small)
-        cost = compare_systems.cost(system, device="cpu")
-    assert cost["gflop_per_slice"] == pytest.approx(133.98, abs=0.01)
-    assert round(cost["arithmetic_ratio"]) == 475
-    assert cost["speed_ratio"] == pytest.approx(100)
-
-
-def test_systems_of_one_protocol_are_drawn_side_by_side(data, tmp_path, monkeypatch):
-    drawn = {}
-    monkeypatch.setattr(compare_systems, "draw_systems", lambda *given, **words: drawn.update(words, maps=given[2]))
-    assert compare_systems.montage(data, tmp_path) is None
-    for folds, names in (([1], ["unet"]), ([0], ["unet", "fcn"])):
-        for name in names:
-            ablations.attempt(build_system(name, CONFIG), data, experiment.parts(5, folds), **how(tmp_path, "systems"))
-    older, *_ = read(tmp_path)
-    worst = replace(older, scores=older.scores | {"v_rand": 0.0})  # the newest protocol counts, whatever its scores
-    lines = (tmp_path / "records.jsonl").read_text().splitlines()[1:]
-    (tmp_path / "records.jsonl").unlink()
-    records.append(worst, tmp_path / "records.jsonl")
-    with open(tmp_path / "records.jsonl", "a") as file:
-        file.write("\n".join(lines) + "\n")
-    newest = read(tmp_path)[-1]  # a later experiment has overwritten its map: there is nothing of it to draw
-    overwritten = replace(newest, experiment="table1", scores=newest.scores | {"v_rand": 0.5})
-    kept = (tmp_path / "records.jsonl").read_bytes()
-    records.append(overwritten, tmp_path / "records.jsonl")
-    compare_systems.montage(data, tmp_path)
-    assert newest.conditions["title"] not in drawn["maps"]
-    (tmp_path / "records.jsonl").write_bytes(kept)
-    compare_systems.montage(data, tmp_path)
-    assert drawn["words"].startswith("trained for")
-    assert drawn["names"] == ["slice 0"]
-    unet, fcn = read(tmp_path)[1:]
-    assert set(drawn["maps"]) == {unet.conditions["title"], fcn.conditions["title"]}
-    for record in (unet, fcn):
-        probability, scores = drawn["maps"][record.conditions["title"]]
-        assert scores.v_rand.value == record.scores["v_rand"]
-        assert probability.shape == scores.warping_error.merges.shape
-
-
-@pytest.mark.parametrize("module", [ablations, sweep, compare_systems])
-def test_commands_run_what_they_are_asked_to(module, data, tmp_path, monkeypatch):
-    parser = argparse.ArgumentParser()
-    module.add_arguments(parser)
-    words = {
-        ablations: "--only adam base --folds 3 --seeds 4 5 --steps 9",
-        sweep: "--fold 3 --learning-rates 1e-3 2e-3 --steps 9 --warmup 1",
-        compare_systems: "--only unet fcn --folds 3 --seeds 4 --steps 9",
-    }[module]
-    arguments = parser.parse_args(words.split(), argparse.Namespace(data=None, device="cpu", seed=0, out=tmp_path))
-    called = []
-    monkeypatch.setattr(module, "load_data", lambda folder: data)
-    monkeypatch.setattr(module, "attempt", lambda system, *args, **kwargs: called.append((system, args[1], kwargs)))
-    monkeypatch.setattr("reproduce.render.run", lambda arguments: 0)
-    assert module.run(arguments) == 0
-    assert len(called) == {ablations: 4, sweep: 2, compare_systems: 2}[module]
-    assert all(system.recipe.steps == 9 for system, _, _ in called)
-    assert all([part.name.removesuffix("-inner") for part in chosen] == ["fold3"] for _, chosen, _ in called)
-    assert len({json.dumps([s.recipe.identity, k["seed"]]) for s, _, k in called}) == len(called)
-    assert torch.is_grad_enabled()
+    how = "--only base --folds 0 --seeds 0 --steps 1 --base-channels 1 --rotations none"
+    assert command(f"{how} --learning-curve 1 4") == 0
+    assert trained == [1, 4]
+    assert command(f"{how} --learning-curve 1 4") == 0
+    assert capsys.readouterr().out.count("recorded already") == 2
+    assert command(how) == 0
+    assert trained == [1, 4]
+    one, curve, base = records.read(tmp_path / "records.jsonl")
+    assert [
+        (r.experiment, r.name, r.conditions["train_slices"], r.conditions["variant"]) for r in (one, curve, base)
+    ] == [
+        ("learning-curve", "base", 1, "base"),
+        ("learning-curve", "base", 4, "base"),
+        ("ablations", "base", 4, "base"),
+    ]
+    assert (base.scores, base.prediction) == (curve.scores, curve.prediction)
+    assert set(base.scores) == set(records.SCORES)
+    assert one.prediction != curve.prediction
+    assert {r.conditions["slices"][0] for r in (one, curve, base)} == {0}
+    assert replace(base, experiment=curve.experiment).provenance["config"] == curve.provenance["config"]

@@ -10,15 +10,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-
-from data_scripts.phantom import make_phantom
-from reproduce import benchmark, benchmark_alternatives, benchmark_inference, records
-from reproduce.benchmark import normalised
 from reproduce.benchmark_ceilings import COPY_BYTES, PRODUCT_SIDE, ceilings
 from reproduce.benchmark_inference import SYMMETRIES, SlicePredictor, restore, transform
 from reproduce.benchmark_training import EAGER, VARIANTS, Variant, benchmark_training, prepare, training_operations
 from reproduce.stacks import Example
 from reproduce.timing import Bench, Row, Unavailable, measure, time_limit
+
+from data_scripts.phantom import make_phantom
+from reproduce import benchmark, benchmark_alternatives, benchmark_inference, records
+from reproduce.benchmark import normalised
 from unet_paper import graph
 from unet_paper.config import ExperimentConfig, NetworkConfig, TrainingConfig
 from unet_paper.graph import Graphed, make_capturable, set_learning_rate

@@ -1,10 +1,10 @@
 """The benchmark of the metrics on a tiny stack: the same code path, no promise about the time."""
 
 import pytest
-
-from data_scripts.phantom import make_phantom
 from reproduce.benchmark_metrics import benchmark_metrics
 from reproduce.stacks import Example
+
+from data_scripts.phantom import make_phantom
 
 
 def test_benchmark_times_every_metric_and_the_worst_case():

@@ -1,3 +1,5 @@
+"""Momentum against the formula of Caffe and PyTorch's."""
+
 import numpy as np
 import pytest
 import torch
@@ -44,3 +46,17 @@ def test_a_rate_on_the_device_and_a_frozen_weight_are_accepted():
     weight.grad = torch.ones(1)
     optimizer.step()
     assert (weight.item(), frozen.item()) == (0.5, 1.0)
+
+
+def test_a_closure_is_called_with_gradients_and_a_group_without_any_stays():
+    weight, frozen = (torch.nn.Parameter(torch.ones(1)) for _ in range(2))
+    optimizer = MomentumSGD([{"params": [weight]}, {"params": [frozen]}], lr=0.5)
+
+    def closure():
+        loss = (3 * weight).sum()
+        loss.backward()
+        return loss
+
+    with torch.no_grad():
+        assert optimizer.step(closure).item() == 3
+    assert (weight.item(), frozen.item()) == (-0.5, 1.0)

@@ -159,6 +159,16 @@ def test_a_predictor_of_another_shape_is_named(wrong):
         predict_overlap_tile(wrong, np.zeros((5, 5)))
 
 
+def test_a_predictor_that_changes_the_kind_or_the_number_of_channels_is_named():
+    with pytest.raises(InputError, match="predict returned a Tensor for a ndarray"):
+        predict_overlap_tile(lambda x: torch.tensor(centre(x)), np.zeros((5, 5)))
+    channels = iter([1, 2])
+    with pytest.raises(InputError, match=r"predict returned shape \(1, 2, 20, 20\) instead of \(1, 1, 20, 20\)"):
+        predict_overlap_tile(
+            lambda x: np.repeat(centre(x), next(channels), axis=1), np.zeros((5, 40)), tile=20, stride=20
+        )
+
+
 def test_check_tile_knows_the_legal_sides():
     for side in (4, 20, 388, 516):
         check_tile(side)

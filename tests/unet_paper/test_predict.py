@@ -1,20 +1,14 @@
-"""Prediction: averages over rotations, weights files, and what is refused."""
-
-import json
+"""Prediction: one pass, averages over rotations, precision, and what is refused."""
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
 from scipy import ndimage
 
-from unet_paper.checkpoint import load_weights, save_weights
-from unet_paper.device import choose_device
+from unet_paper import predict as prediction
 from unet_paper.errors import InputError
 from unet_paper.model import UNet
 from unet_paper.predict import average_of_eight, average_of_seven, predict_stack, rotate
-
-METADATA = {"image_mean": 0.4, "image_std": 0.2}
 
 
 @pytest.fixture(scope="module")
@@ -33,11 +27,52 @@ def images():
     return np.random.default_rng(0).random((2, 64, 50)).astype(np.float32)
 
 
-def test_without_rotations_it_is_the_softmax_of_one_pass(model, images):
-    padded = np.pad((images[0] - 0.4) / 0.2, ((92, 96), (92, 110)), mode="reflect")
+@pytest.mark.parametrize(("padding", "numpys"), [("reflect", "reflect"), ("zero", "constant")])
+def test_without_rotations_it_is_the_softmax_of_one_pass(model, images, padding, numpys):
+    padded = np.pad((images[0] - 0.4) / 0.2, ((92, 96), (92, 110)), mode=numpys)
     with torch.no_grad():
         logits = model(torch.tensor(padded)[None, None])[0, :, :64, :50]
-    np.testing.assert_allclose(predict(model, images, rotations="none")[0], logits.softmax(0)[1], atol=1e-5)
+    result = predict(model, images, rotations="none", padding=padding)
+    np.testing.assert_allclose(result[0], logits.softmax(0)[1], atol=1e-5)
+
+
+class Watched(torch.nn.Module):
+    """A network of one convolution, without a margin or with that of the U-Net, that keeps what it was called with."""
+
+    def __init__(self, margin=0):
+        super().__init__()
+        self.convolution, self.margin, self.sides, self.dtypes = torch.nn.Conv2d(1, 2, 1), margin, [], []
+
+    def forward(self, x):
+        m = self.margin
+        output = self.convolution(x[..., m : x.shape[-2] - m, m : x.shape[-1] - m])
+        self.sides.append(tuple(x.shape))
+        self.dtypes.append(output.dtype)
+        return output
+
+
+@pytest.mark.parametrize(("rotations", "calls"), [("none", 1), ("eight", 8)])
+def test_by_default_a_slice_of_512_px_is_one_call_of_700_px(rotations, calls):
+    network = Watched(margin=92)
+    predict_stack(network, np.zeros((1, 512, 512), np.float32), mean=0.0, std=1.0, rotations=rotations)
+    assert network.sides == calls * [(1, 1, 700, 700)]
+
+
+@pytest.mark.parametrize("fast_there", ["bfloat16", "float32"])
+@pytest.mark.parametrize("asked", ["bfloat16", "float32", None])
+def test_the_network_computes_in_the_precision_asked_for_or_fast_on_the_device(monkeypatch, asked, fast_there):
+    monkeypatch.setattr(prediction, "choose_precision", lambda device: fast_there)
+    network, image = Watched(), np.ones((1, 4, 4), np.float32)
+    result = predict_stack(network, image, mean=0.0, std=1.0, precision=asked, margin=0, tile=4, stride=4)
+    assert set(network.dtypes) == {getattr(torch, asked or fast_there)}
+    assert network.convolution.weight.dtype == torch.float32
+    assert result.dtype == np.float32
+
+
+def test_a_network_in_training_mode_is_set_to_evaluation(model, images):
+    want = predict(model, images, rotations="none")
+    np.testing.assert_array_equal(predict(model.train(), images, rotations="none"), want)
+    assert not any(module.training for module in model.modules())
 
 
 def test_the_eight_symmetries_are_averaged(model, images):
@@ -98,9 +133,8 @@ def test_a_rotation_agrees_with_scipy():
 
 
 def test_bfloat16_is_close_to_float32(model, images):
-    exact, fast = predict(model, images), predict(model, images, precision="bfloat16")
-    assert np.abs(exact - fast).max() < 0.03
-    assert exact.dtype == fast.dtype == np.float32
+    exact, fast = (predict(model, images[:1], rotations="none", precision=p) for p in ("float32", "bfloat16"))
+    assert 0 < np.abs(exact - fast).max() < 0.03
 
 
 @pytest.mark.parametrize("rotations", ["none", "eight", "seven"])
@@ -119,6 +153,9 @@ def test_probabilities_are_in_range_and_progress_counts_every_tile(model, images
         ({"precision": "half"}, "precision is 'half'; it must be one of bfloat16, float32"),
         ({"rotations": "six"}, "rotations is 'six'; it must be one of none, eight, seven"),
         ({"std": 0}, "std is 0; it must be positive"),
+        ({"tile": 512}, "tile side 512 is not .* nearest legal output sides: 500, 516"),
+        ({"stride": 0}, "stride 0 is not in 1 to 68"),
+        ({"padding": "wrap"}, "padding 'wrap' is not one of reflect, zero"),
     ],
 )
 def test_illegal_options_are_named(model, images, options, message):
@@ -129,68 +166,3 @@ def test_illegal_options_are_named(model, images, options, message):
 def test_images_of_another_dimension_are_named(model):
     with pytest.raises(InputError, match=r"must be \(Z, H, W\)"):
         predict(model, np.zeros((5, 5), np.float32))
-
-
-def test_weights_come_back_as_they_were(tmp_path, model, images):
-    path = tmp_path / "deep" / "net.safetensors"
-    save_weights(path, model, METADATA)
-    loaded, metadata = load_weights(path)
-    assert metadata == {**METADATA, "network": vars(model.config)}
-    assert not loaded.training
-    for name, want in model.state_dict().items():
-        assert torch.equal(loaded.state_dict()[name], want)
-    assert np.array_equal(predict(loaded, images), predict(model, images))
-    assert [p.name for p in path.parent.iterdir()] == ["net.safetensors"]
-
-
-def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(InputError, match="does not exist"):
-        load_weights(tmp_path / "none.safetensors")
-
-
-def test_a_file_that_is_no_safetensors_is_named(tmp_path):
-    path = tmp_path / "pickle.safetensors"
-    torch.save({"a": torch.zeros(2)}, path)
-    with pytest.raises(InputError, match="is not a safetensors file"):
-        load_weights(path)
-
-
-@pytest.mark.parametrize(
-    "metadata", [None, {"unet_paper": "{"}, {"unet_paper": "{}"}, {"unet_paper": json.dumps({"image_mean": "x"})}]
-)
-def test_missing_metadata_are_named(tmp_path, metadata):
-    path = tmp_path / "net.safetensors"
-    save_file({"a": torch.zeros(2)}, path, metadata)
-    with pytest.raises(InputError, match="lacks the metadata"):
-        load_weights(path)
-
-
-def test_a_standard_deviation_of_zero_is_named(tmp_path, model):
-    save_weights(tmp_path / "net.safetensors", model, {"image_mean": 0.5, "image_std": 0.0})
-    with pytest.raises(InputError, match="the second positive"):
-        load_weights(tmp_path / "net.safetensors")
-
-
-def test_weights_of_another_shape_name_tensor_and_shapes(tmp_path, model):
-    path = tmp_path / "net.safetensors"
-    tensors = {name: value.contiguous() for name, value in model.state_dict().items()}
-    network = {**vars(model.config), "base_channels": 4}
-    save_file(tensors, path, {"unet_paper": json.dumps({**METADATA, "network": network})})
-    with pytest.raises(InputError, match=r"contracting\.0\.0\.bias is \[2\], needed: \[4\]"):
-        load_weights(path)
-
-
-def test_weights_of_another_kind_of_network_are_named(tmp_path):
-    save_weights(tmp_path / "net.safetensors", torch.nn.Linear(1, 1), METADATA)
-    with pytest.raises(InputError, match="does not hold a U-Net"):
-        load_weights(tmp_path / "net.safetensors")
-
-
-def test_devices():
-    assert choose_device("cpu") == "cpu"
-    assert choose_device("auto") in ("cpu", "cuda")
-    with pytest.raises(InputError, match="must be one of auto, cpu, cuda"):
-        choose_device("tpu")
-    if not torch.cuda.is_available():
-        with pytest.raises(InputError, match="PyTorch finds none here"):
-            choose_device("cuda")

@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 
-from reproduce.benchmark_weight_map import MOSAIC, benchmark_weight_map, copied_recipe
-from reproduce.stacks import load_example
+from reproduce.benchmark.weight_map import copied_recipe
 from unet_paper import weight_map
 from unet_paper.errors import InputError
 from unet_paper.tiff import read_labels
@@ -212,21 +211,6 @@ def test_one_transform_and_less_than_20_mib_a_slice(monkeypatch):
     tracemalloc.stop()
     assert calls == [512 * 512]
     assert peak < 20 * 2**20
-
-
-def test_benchmark_sets_the_map_beside_the_recipe_and_one_transform():
-    rows = benchmark_weight_map(load_example(n_slices=MOSAIC**2))
-    assert [row["operation"] for row in rows] == [
-        "weight map",
-        "copied recipe",
-        "one whole-image transform",
-        "weight map",
-        "weight map",
-    ]
-    assert [row["side_pixels"] for row in rows] == [512, 512, 512, 2048, 2048]
-    assert rows[0]["relative_time"] == 1
-    assert rows[0]["peak_bytes"] < 20 * 2**20 < rows[1]["peak_bytes"]
-    assert rows[4]["cells_count"] > 5000
 
 
 def test_torch_is_not_imported():

@@ -18,7 +18,7 @@ def read_pair(labels, probability):
     if labels.ndim not in (2, 3) or labels.size == 0:
         raise InputError(f"labels must be a non-empty slice (H, W) or stack (Z, H, W), not of shape {labels.shape}")
     shape = labels.shape if labels.ndim == 3 else (1, *labels.shape)
-    return _binary(labels).reshape(shape), _unit_interval(probability).reshape(shape)
+    return _binary(labels).reshape(shape), unit_interval(probability).reshape(shape)
 
 
 def _binary(labels):
@@ -31,7 +31,8 @@ def _binary(labels):
     return labels > 0
 
 
-def _unit_interval(probability):
+def unit_interval(probability):
+    """A probability map as float32 in [0, 1], or InputError."""
     if probability.dtype == np.uint8:
         if probability.max() == 1:
             raise InputError("probability holds only 0 and 1 as 8-bit; a segmentation is bool, float or 0/255")

@@ -66,6 +66,11 @@ class Proposal:
         """4-connected components, (H, W) int32."""
         return ndimage.label(self.foreground)[0]
 
+    @property
+    def thinned_segments(self):
+        """After border thinning, (H, W) int32."""
+        return thin_borders(self.segments)
+
     @cached_property
     def contingency(self):
         """Against the segments as they are."""
@@ -74,7 +79,7 @@ class Proposal:
     @cached_property
     def thinned_contingency(self):
         """Against the segments after border thinning."""
-        return contingency_table(*self.truth.inside, thin_borders(self.segments))
+        return contingency_table(*self.truth.inside, self.thinned_segments)
 
 
 def contingency_table(pixels, cells, segments):

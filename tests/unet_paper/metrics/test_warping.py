@@ -52,13 +52,23 @@ def test_mismatch_table(truth, proposal, expected):
     assert result.classic == 1 / truth.size
 
 
-@pytest.mark.parametrize(("height", "expected"), [(50, "split"), (19, "hole deletion")])
-def test_a_split_is_judged_within_20_pixels_unless_the_slice_is_smaller(height, expected):
-    truth = np.zeros((height, 60), int)
-    truth[2, 2:58] = truth[height - 3, 2:58] = truth[2 : height - 2, 2] = truth[2 : height - 2, 57] = 1  # a long ring
+@pytest.mark.parametrize("turns", range(4))
+@pytest.mark.parametrize(
+    ("height", "width", "far_side", "expected"),
+    [
+        (50, 50, 20, "hole deletion"),  # the ring holds together within 20 px of the pixel
+        (50, 50, 21, "split"),
+        (19, 60, 14, "hole deletion"),  # a slice less high than the window is taken whole, and the ring's ends with it
+    ],
+)
+def test_a_split_is_judged_within_20_pixels_unless_the_slice_is_smaller(turns, height, width, far_side, expected):
+    truth = np.zeros((height, width), int)
+    left, right = (8, 40) if width == 50 else (2, 57)
+    truth[2, left : right + 1] = truth[2 + far_side, left : right + 1] = 1  # a ring
+    truth[2 : 3 + far_side, left] = truth[2 : 3 + far_side, right] = 1
     proposal = truth.astype(float)
-    proposal[2, 30] = 0
-    counts = warping_error(truth, proposal).counts[0, 0]
+    proposal[2, (left + right) // 2] = 0
+    counts = warping_error(np.rot90(truth, turns), np.rot90(proposal, turns)).counts[0, 0]
     assert dict(zip(MISMATCHES, counts)) == {**dict.fromkeys(MISMATCHES, 0), expected: 1}
 
 

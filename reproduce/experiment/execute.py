@@ -1,0 +1,92 @@
+"""Runs, one after the other: what has been recorded is not done again."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from reproduce import records
+from reproduce.experiment.run import Run
+from reproduce.experiment.scoring import failure, measure
+from reproduce.experiment.training import train_split
+from unet_paper.errors import InputError, NonFiniteLoss, is_out_of_memory
+
+
+def execute(runs: list[Run], data, *, device: str, out: Path, resume: bool = True) -> list[records.Record]:
+    """Train, predict, score and record what has not been recorded; returns the records of `runs` that are new.
+
+    A loss that is not finite is recorded too. A run that does not fit in memory is named and left out.
+
+    Parameters
+    ----------
+    runs : list of Run
+    data : Data
+    device : {"cpu", "cuda"}
+    out : Path
+        The folder for trainings, curves, maps and records.jsonl.
+    resume : bool
+        Continue trainings that were stopped, rather than start them anew.
+
+    Returns
+    -------
+    list of Record
+
+    Raises
+    ------
+    InputError
+        If records.jsonl or a training in `out` is damaged or of other data, or, when all else has been
+        done, if a run was left out.
+    """
+    path = Path(out) / "records.jsonl"
+    known, made, left_out = records.read(path), [], []
+    for number, run in enumerate(runs, 1):
+        where = ", ".join(split.name for split in run.splits)
+        heading = f"{run.method.title}, {where}, seed {', '.join(map(str, run.seeds))}"
+        done = [record.conditions for record in known + made if is_of(record, run, data)]
+        failed = any("outcome" in conditions for conditions in done)
+        recorded = {conditions.get("rotations") for conditions in done}
+        missing = tuple(rotations for rotations in run.rotations if not failed and rotations not in recorded)
+        print(f"[{number}/{len(runs)}] {heading}{'' if missing else ': recorded already'}", flush=True)
+        if not missing:
+            continue
+        try:
+            for record in results(replace(run, rotations=missing), data, device=device, out=out, resume=resume):
+                records.append(record, path)
+                made.append(record)
+                print(summary(record), flush=True)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            print(f"left out: {error}")
+            left_out.append(heading)
+    if left_out:
+        raise InputError(f"{len(left_out)} of {len(runs)} runs did not fit in memory: {'; '.join(left_out)}")
+    return made
+
+
+def results(run: Run, data, *, device: str, out: Path, resume: bool) -> Iterator[records.Record]:
+    """Train the networks of a run that are missing; yields the record of each rotation, or of the failure."""
+    try:
+        for split, seed in run.trainings:
+            train_split(run.method, split, data, seed=seed, device=device, out=out, resume=resume)
+        yield from measure(run, data, device=device, out=out)
+    except NonFiniteLoss as error:
+        yield failure(run, data, device, str(error))
+
+
+def is_of(record: records.Record, run: Run, data) -> bool:
+    """Whether a record, perhaps of a failure, is of `run` under the same configuration and data."""
+    rows = list(data.test_rows) if run.on_test and data.test_rows else None
+    return (
+        (record.experiment, record.name) == (run.experiment, run.method.name)
+        and (record.provenance["config"], record.provenance["data"]) == (run.configuration, data.sha256)
+        and record.conditions.get("rows") == rows
+        and run.conditions.items() <= record.conditions.items()
+    )
+
+
+def summary(record: records.Record) -> str:
+    """One line for a person at the terminal."""
+    scores = "  ".join(f"{name} {value:.5f}" for name, value in record.scores.items())
+    outcome, rotations = record.conditions.get("outcome"), record.conditions.get("rotations")
+    about = ", ".join([*record.conditions["folds"], f"rotations {rotations}" if rotations else "failed"])
+    return f"{record.name} ({about}): {outcome or scores or record.prediction}"

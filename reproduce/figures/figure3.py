@@ -1,0 +1,47 @@
+"""Figure 3: an image, the cells of its ground truth, the mask, and the weight map of Equation 2."""
+
+from skimage.segmentation import relabel_sequential
+
+from reproduce.data import load_example
+from reproduce.figures.style import coloured, new_figure, save_figure, show
+from unet_paper.errors import InputError
+from unet_paper.weight_map import cells_from_membranes, unet_weight_map
+
+
+def add_arguments(parser):
+    """Arguments of the command beyond those every command has."""
+    parser.add_argument("--slice", type=int, default=0, help="slice of the training stack, from 0 (default: 0)")
+    parser.add_argument("--crop", type=int, default=256, help="side of the part that is drawn, pixels (default: 256)")
+
+
+def run(arguments):
+    """Draw the figure; returns the exit status."""
+    stack = load_example(arguments.data, n_slices=max(arguments.slice, 0) + 1)
+    if not 0 <= arguments.slice < len(stack.images):
+        raise InputError(f"slice {arguments.slice} must be in 0 to {len(stack.images) - 1}")
+    if arguments.crop < 1:
+        raise InputError(f"a crop of {arguments.crop} pixels is empty; it must be at least 1")
+    image, mask, title = (
+        stack.images[arguments.slice],
+        stack.labels[arguments.slice],
+        f"{stack.title} {arguments.slice}",
+    )
+    cells = cells_from_membranes(mask)
+    weights = unet_weight_map(cells)
+    print(f"{title}: {cells.max()} cells, weights {weights.min():.3f} to {weights.max():.3f}")
+    part = (slice(0, arguments.crop),) * 2
+    figure = draw(image[part], relabel_sequential(cells[part])[0], mask[part], weights[part], title)
+    print(f"figure: {save_figure(figure, arguments.out / 'figures' / 'figure3.png')}")
+    return 0
+
+
+def draw(image, cells, mask, weights, title):
+    """The four panels of the paper's figure."""
+    figure = new_figure(9.6, 9)
+    axes = figure.subplots(2, 2).ravel()
+    show(axes[0], image, f"a  {title}")
+    show(axes[1], coloured(cells, image), f"b  {cells.max()} cells of the ground truth")
+    show(axes[2], mask, "c  mask: white cell, black membrane")
+    drawn = show(axes[3], weights, "d  weight map, Equation 2", cmap="jet", vmin=None, vmax=None)
+    figure.colorbar(drawn, ax=axes[3], shrink=0.85, label="weight")
+    return figure

@@ -1,0 +1,123 @@
+"""Slices as networks see them: image, probability, segmentation, and its merges and splits in colours.
+
+One grid of four columns serves both montages: a slice a row, or two methods a row on one slice.
+"""
+
+import numpy as np
+from matplotlib.colors import to_rgb
+from matplotlib.patches import Patch
+from skimage.measure import label
+from skimage.segmentation import expand_labels
+
+from reproduce.figures.style import COLOURS, new_figure, outlined, save_figure, show
+from unet_paper import metrics
+from unet_paper.segment import segment
+from unet_paper.tiff import read_images
+
+MOST_SLICES = 3
+COLUMNS = 4
+PALETTE = {"merge": COLOURS[1], "split": COLOURS[0], "true membrane": "#b8b8b8"}
+SPREAD = 5  # pixels by which merges and splits are thickened, or they would not be seen
+
+
+def draw_montage(images, labels, probability, scores, path, titles=None):
+    """Draw up to three slices, spread over the stack, and save the figure; returns its path.
+
+    Parameters
+    ----------
+    images : ndarray, float, (Z, H, W)
+        Gray values in [0, 1].
+    labels : ndarray, integer, (Z, H, W)
+        0 = membrane, otherwise cell.
+    probability : ndarray, float in [0, 1] or uint8, (Z, H, W)
+        Probability of cell.
+    scores : unet_paper.metrics.Scores
+        Of these slices: the thresholds of V_Rand and of the warping error, merges and splits.
+    path : path-like
+        The PNG to write.
+    titles : list of str, optional
+        What the slices are called; by default "slice 0", "slice 1", ...
+    """
+    warping, threshold = scores.warping_error, scores.v_rand.threshold or 0.0
+    panels = []
+    for z in np.linspace(0, len(images) - 1, min(len(images), MOST_SLICES)).astype(int):
+        cells = segment(probability[z], threshold=threshold)
+        merges, splits = (label(mask[z], connectivity=2).max() for mask in (warping.merges, warping.splits))
+        panels += [
+            (images[z], titles[z] if titles else f"slice {z}"),
+            (gray(probability[z]), "probability of cell"),
+            (outlined(cells), f"{cells.max()} cells above {threshold:.1f}"),
+            (errors(labels[z], warping, z), f"above {warping.threshold:.1f}: {merges} merges, {splits} splits"),
+        ]
+    heading = f"{len(images)} slices: {in_words(scores)}"
+    return draw_panels(panels, heading, path)
+
+
+def montage_of_record(record, data, out):
+    """Draw the held-out slices of a record of Table 1 or of `quick`; returns the figure's path."""
+    slices = record.conditions["slices"]
+    labels, probability = data.labels[slices], read_images(out / record.prediction).array
+    scores, path = metrics.score(labels, probability), out / "figures" / "montage.png"
+    return draw_montage(data.images[slices], labels, probability, scores, path, [f"slice {z}" for z in slices])
+
+
+def draw_methods_montage(images, labels, maps, path, *, titles, heading):
+    """Draw the middle slice as several methods see it, probability beside errors; returns the figure's path.
+
+    Parameters
+    ----------
+    images : ndarray, float, (Z, H, W)
+        Gray values in [0, 1].
+    labels : ndarray, integer, (Z, H, W)
+        0 = membrane, otherwise cell.
+    maps : dict
+        Title of a method to its probability of cell, (Z, H, W), and its `unet_paper.metrics.Scores`.
+    path : path-like
+        The PNG to write.
+    titles : list of str
+        What the slices are called.
+    heading : str
+        How the methods were trained.
+    """
+    z = len(images) // 2
+    panels = [(images[z], titles[z]), (labels[z] > 0, "label")]
+    for title, (probability, scores) in maps.items():
+        panels += [
+            (gray(probability[z]), title),
+            (errors(labels[z], scores.warping_error, z), in_words(scores)),
+        ]
+    return draw_panels(panels, f"{heading}; scores of {len(images)} slices", path)
+
+
+def draw_panels(panels, heading, path):
+    """Pairs of image and title, four a row, with the legend of the errors; returns the figure's path."""
+    rows = -(-len(panels) // COLUMNS)
+    figure = new_figure(9.6, 2.6 * rows + 0.6)
+    axes = figure.subplots(rows, COLUMNS, squeeze=False).ravel()
+    for one, panel in zip(axes, panels):
+        show(one, *panel)
+        one.title.set_fontsize(8)
+    for empty in axes[len(panels) :]:
+        empty.set_axis_off()
+    figure.suptitle(heading, fontsize=10)
+    patches = [Patch(color=colour, label=name) for name, colour in PALETTE.items()]
+    figure.legend(handles=patches, loc="outside lower right", ncols=len(patches), fontsize=9, frameon=False)
+    return save_figure(figure, path)
+
+
+def gray(probability):
+    """Probability in [0, 1] of a map that may be stored as uint8."""
+    return probability / 255 if probability.dtype == np.uint8 else probability
+
+
+def errors(labels, warping, z):
+    """Merges and splits of slice `z`, thickened, over its true membrane; (H, W, 3) float."""
+    merge, split, membrane = (to_rgb(colour) for colour in PALETTE.values())
+    colours = np.array([(1.0, 1.0, 1.0), merge, split, membrane])
+    marks = expand_labels(np.where(warping.splits[z], 2, warping.merges[z]), SPREAD)
+    return colours[np.where((marks == 0) & (labels == 0), 3, marks)]
+
+
+def in_words(scores):
+    """The two scores that the montage explains."""
+    return f"V_Rand {scores.v_rand.value:.3f}, warping error {scores.warping_error.value:.5f}"

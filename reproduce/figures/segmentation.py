@@ -1,0 +1,39 @@
+"""A slice of any stack with the probability and the cells that ``python -m unet_paper`` has written of it."""
+
+from pathlib import Path
+
+from reproduce.figures.style import new_figure, outlined, save_figure, show
+from unet_paper.errors import InputError
+from unet_paper.tiff import check_same_shape, read_images, read_labels
+
+
+def add_arguments(parser):
+    """Arguments of the command beyond those every command has."""
+    parser.add_argument("stack", type=Path, metavar="STACK.tif")
+    parser.add_argument("probability", type=Path, metavar="PROBABILITY.tif", help="written by `predict`")
+    parser.add_argument("labels", type=Path, metavar="LABELS.tif", help="written by `segment`")
+    parser.add_argument("--slice", type=int, default=0, help="slice of the stack, from 0 (default: 0)")
+
+
+def run(arguments):
+    """Draw the figure; returns the exit status."""
+    images, probability = read_images(arguments.stack).array, read_images(arguments.probability).array
+    labels = read_labels(arguments.labels).array
+    for path, array in ((arguments.probability, probability), (arguments.labels, labels)):
+        check_same_shape(images, array, str(arguments.stack), str(path))
+    if not 0 <= arguments.slice < len(images):
+        raise InputError(f"slice {arguments.slice} must be in 0 to {len(images) - 1}")
+    z = arguments.slice
+    figure = draw(images[z], probability[z], labels[z], f"{arguments.stack.name}, slice {z}")
+    print(f"figure: {save_figure(figure, arguments.out / 'figures' / 'segmentation.png')}")
+    return 0
+
+
+def draw(image, probability, labels, title):
+    """Image, probability of cell, and the cells over the image."""
+    figure = new_figure(9.6, 3.5)
+    axes = figure.subplots(1, 3)
+    show(axes[0], image, title)
+    show(axes[1], probability, "probability of cell")
+    show(axes[2], outlined(labels, image), f"{len(set(labels[labels > 0]))} cells")
+    return figure

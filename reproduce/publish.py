@@ -1,0 +1,66 @@
+"""Publish: take what was run into results/, with the maps and curves it refers to, and render the tables.
+
+Records are appended, never changed. A map or curve that is there already with another content is replaced only
+with ``--replace``; the command says which.
+"""
+
+import filecmp
+import shutil
+from pathlib import Path
+
+from reproduce import records
+from unet_paper.errors import InputError
+from unet_paper.files import atomic_write, make_folder
+
+
+def add_arguments(parser):
+    """Arguments of the command beyond those it shares."""
+    parser.add_argument("--into", type=Path, default=records.RESULTS, help="folder to publish into (default: results)")
+    parser.add_argument("--only", nargs="+", choices=records.EXPERIMENTS, metavar="EXPERIMENT", help="default: all")
+    parser.add_argument("--replace", action="store_true", help="replace maps and curves of the same name")
+
+
+def run(arguments):
+    """Run the command; returns the exit status."""
+    from reproduce.report import render  # matplotlib, only now
+
+    out, into = Path(arguments.out), Path(arguments.into)
+    published = records.read(into / "records.jsonl")
+    new = [r for r in records.read(out / "records.jsonl") if r not in published]
+    new = [r for r in new if not arguments.only or r.experiment in arguments.only]
+    if not new:
+        raise InputError(f"{out / 'records.jsonl'} has no record that {into / 'records.jsonl'} lacks")
+    files = files_of(new, out)
+    replaced = [name for name in files if differs(out / name, into / name)]
+    if replaced and not arguments.replace:
+        raise InputError(f"{into} has others by the name of {', '.join(map(str, replaced))}; --replace replaces them")
+    for name in files:
+        make_folder((into / name).parent)
+        with atomic_write(into / name) as temporary:
+            shutil.copyfile(out / name, temporary)
+        print(f"{'replaced' if name in replaced else 'copied'} {into / name}")
+    for record in new:
+        records.append(record, into / "records.jsonl")
+    print(f"appended {len(new)} records to {into / 'records.jsonl'}")
+    render.render(into)
+    return 0
+
+
+def files_of(new, out):
+    """Maps and curves that records refer to, as paths below `out`; `InputError` if a map is missing there."""
+    names = {}
+    for record in new:
+        if not record.prediction:
+            continue
+        if not (out / record.prediction).is_file():
+            raise InputError(f"{out} lacks {record.prediction}, the map of a record; run the command for it again")
+        label = f"{record.name}-{record.conditions['recipe']}"
+        trainings = [(split, seed) for split in record.conditions["folds"] for seed in record.conditions["seeds"]]
+        curves = [Path("curves") / f"{label}-{split}-seed{seed}.csv" for split, seed in trainings]
+        names |= dict.fromkeys([Path(record.prediction), *(name for name in curves if (out / name).exists())])
+    return list(names)
+
+
+def differs(source, target):
+    """Whether `target` exists with another content than `source`."""
+    return target.exists() and not filecmp.cmp(source, target, shallow=False)

@@ -1,0 +1,1 @@
+"""Tables, figures and verdicts from the records: `select` and `text` read and write them, the others arrange."""

@@ -1,0 +1,419 @@
+"""Queries on records: which count, which belong together, and one face for old and new ones.
+
+A `Row` is a record whose conditions are fields. Records of the first form said slices, budget and device in
+words ("test 0-29", "fcn-720s", "AMD EPYC, 2 cores"); `as_row` translates them, and nothing else knows of it.
+"""
+
+import statistics
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from types import UnionType
+from typing import NamedTuple, get_args, get_origin
+
+from reproduce import records
+from reproduce.records import RESULTS, SCORES, Record
+from unet_paper.errors import InputError
+
+BASE = "base"  # name of the unchanged recipe among variants
+PAPER = "paper"  # the volume of published scores
+CONDITIONS = (
+    "experiment",
+    "name",
+    "folds",
+    "slices",
+    "volume",
+    "train_slices",
+    "seeds",
+    "rotations",
+    "steps",
+    "budget",
+)
+CONDITIONS += ("base_channels", "variant")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A record with its conditions as fields; ``settings`` has all other conditions.
+
+    Attributes
+    ----------
+    slices : tuple of int
+        What was scored, from 0; of ``volume``, "train" (held-out slices of the training stack) or "test".
+    seeds : tuple of int
+        Several if their maps were averaged.
+    budget : tuple
+        What bounded the training: ("seconds", s), or ("steps", n) in steps of the U-Net.
+    outcome : str or None
+        Why a training has no scores.
+    by_slice : tuple of float
+        V_Rand of each of the slices at ``threshold``; empty where it is not recorded.
+    details : dict
+        Further numbers that explain the scores.
+    """
+
+    experiment: str
+    name: str
+    title: str
+    folds: tuple[str, ...] = ()
+    slices: tuple[int, ...] = ()
+    volume: str = "train"
+    train_slices: int | None = None
+    seeds: tuple[int, ...] = ()
+    rotations: str | None = None
+    steps: int | None = None
+    budget: tuple[str, int | float | None] = ("steps", None)
+    base_channels: int = 64
+    variant: str = BASE
+    outcome: str | None = None
+    settings: dict = field(default_factory=dict)
+    scores: dict = field(default_factory=dict)
+    measures: dict = field(default_factory=dict)
+    threshold: int | float | None = None
+    by_slice: tuple[int | float, ...] = ()
+    details: dict = field(default_factory=dict)
+    weights: str | None = None
+    prediction: str | None = None
+    device: str = ""
+    device_kind: str = "cpu"
+    peak_bytes: int | None = None
+
+    @property
+    def averaged(self) -> bool:
+        """Whether the mean of the maps of several seeds was scored."""
+        return len(self.seeds) > 1
+
+    @property
+    def network_seconds(self) -> float | None:
+        """Training time of one network, of a record that may hold one for each fold and each averaged seed."""
+        seconds = self.measures.get("train_seconds")
+        return None if seconds is None else seconds / (len(self.folds or [0]) * len(self.seeds or [0]))
+
+    @property
+    def setting(self) -> Hashable:
+        """What is equal in all rows of one comparison of variants, but for rotations."""
+        told = {name: value for name, value in self.settings.items() if name != "recipe"}
+        return self.budget, self.volume, self.device_kind, self.base_channels, frozen(told)
+
+    @property
+    def protocol(self) -> Hashable:
+        """What is equal in all rows of one comparison of methods, but for rotations."""
+        return self.budget, self.volume, self.slices, self.device
+
+    def value(self, metric: str) -> float | None:
+        """A score, detail or measure by its name."""
+        return (self.measures | self.details | self.scores).get(metric)
+
+
+def as_row(record: Record) -> Row:
+    """The `Row` of a record of either form; `InputError` for an entry that is not of its type.
+
+    Examples
+    --------
+    >>> row = as_row(Record("systems", "fcn-300s", {"slices": "test 0-1+24-25", "seconds": 300.0}))
+    >>> row.name, row.slices, row.volume, row.budget
+    ('fcn', (0, 1, 24, 25), 'test', ('seconds', 300.0))
+    """
+    try:
+        row = _translated(record)
+    except (TypeError, ValueError, AttributeError, KeyError) as error:
+        raise InputError(f"its conditions are of another form: {error}") from error
+    for one in fields(Row):
+        if not _fits(getattr(row, one.name), one.type):
+            raise InputError(f"{one.name} must be {one.type}, not {str(getattr(row, one.name))[:40]}")
+    if row.by_slice and len(row.by_slice) != len(row.slices):
+        raise InputError(f"there must be a V_Rand for each of the {len(row.slices)} slices, not {len(row.by_slice)}")
+    return row
+
+
+def _translated(record):
+    source = {name: value for name, value in record.provenance.items() if value is not None}
+    device, name = source.get("device", ""), record.name
+    left = {"title": name} | {name: value for name, value in record.conditions.items() if value is not None}
+    found = {"experiment": record.experiment, "scores": record.scores, "measures": record.measures}
+    found |= {"prediction": record.prediction, "device": device, "peak_bytes": source.get("peak_bytes")}
+    found |= {"device_kind": source.get("device_kind", "cpu" if device.endswith("cores") else "cuda")}
+    if record.experiment == "benchmark":
+        return Row(name=name, title=left.pop("title"), settings=left, **found)
+    if "seconds" in left:
+        left["budget"] = {"seconds": left.pop("seconds")}
+        name = name.removesuffix(f"-{left['budget']['seconds']:g}s")
+    if isinstance(left.get("slices"), str):
+        volume, _, runs = left["slices"].rpartition(" ")
+        ends = [map(int, run.split("-")) for run in runs.split("+")]
+        left |= {"volume": volume or "train", "slices": [z for first, last in ends for z in range(first, last + 1)]}
+    ((unit, amount),) = left.pop("budget", {"steps": left.pop("budget_steps", left.get("steps"))}).items()
+    left |= {"variant": name} if record.experiment == "ablations" and "variant" not in left else {}
+    found |= {one: tuple(left.pop(one)) for one in ("folds", "slices", "seeds") if one in left}
+    found |= {one.name: left.pop(one.name) for one in fields(Row) if one.name in left}
+    details = record.details
+    return Row(
+        **found,
+        name=name,
+        budget=(unit, amount),
+        settings=left,
+        threshold=details.get("thresholds", {}).get("v_rand"),
+        by_slice=tuple(details.get("v_rand_by_slice", ())),
+        weights=details.get("weights"),
+        details={name: value for name, value in details.items() if type(value) in (int, float)},
+    )
+
+
+def _fits(value, hint):
+    """Whether a value is of an annotated type."""
+    kind, inner = get_origin(hint), get_args(hint)
+    if kind is UnionType:
+        return any(_fits(value, one) for one in inner)
+    if kind is tuple:
+        return all(_fits(item, one) for item, one in zip(value, inner if ... not in inner else inner[:1] * len(value)))
+    return value is None if hint is type(None) else type(value) is hint
+
+
+def read(path: Path) -> list[Row]:
+    """The rows that count of the records at `path`, in order."""
+    rows = []
+    for number, record in enumerate(records.read(path), 1):
+        try:
+            rows.append(as_row(record))
+        except InputError as error:
+            raise InputError(f"line {number} of {path} is not a record: {error}") from error
+    return latest(rows)
+
+
+def read_numbers(path: Path = RESULTS / "paper.json") -> list[dict]:
+    """The published numbers at `path`; `InputError` for a file of another form."""
+    try:
+        numbers = records.parse(Path(path).read_bytes())["numbers"]
+        for number in numbers:
+            needed = ("id", "name", "title", "place") if number["metric"] in SCORES else ("id",)
+            if not all(_fits(number[name], str) for name in needed) or not _fits(number["value"], int | float):
+                raise InputError(f"an entry is {str(number)[:80]}")
+    except (KeyError, TypeError, InputError) as error:
+        reason = f"it lacks {error}" if isinstance(error, KeyError) else error
+        raise InputError(f"{path} must have the form of results/paper.json: {reason}") from error
+    return numbers
+
+
+def published(numbers: Iterable[dict]) -> list[Row]:
+    """Published scores as a row for each method, with their place in the literature among the settings."""
+    groups = grouped([number for number in numbers if number["metric"] in SCORES], lambda number: number["name"])
+    return [
+        Row(
+            "table1",
+            group[0]["name"],
+            group[0]["title"],
+            volume=PAPER,
+            scores={number["metric"]: number["value"] for number in group},
+            settings={"place": "; ".join(dict.fromkeys(number["place"] for number in group))},
+        )
+        for group in groups
+    ]
+
+
+def frozen(value):
+    """A hashable equal of a JSON value.
+
+    Examples
+    --------
+    >>> frozen({"seeds": [0, 1]})
+    (('seeds', (0, 1)),)
+    """
+    if isinstance(value, dict):
+        return tuple(sorted((key, frozen(item)) for key, item in value.items()))
+    return tuple(map(frozen, value)) if isinstance(value, list | tuple) else value
+
+
+def key(row: Row, without: Iterable[str] = ()) -> Hashable:
+    """What tells a row from others: experiment, name and conditions, but for those in `without`."""
+    told = {name: getattr(row, name) for name in CONDITIONS} | row.settings
+    return frozen({name: value for name, value in told.items() if name not in without})
+
+
+def repeat_key(row: Row) -> Hashable:
+    """What repeats of a run with other seeds have in common; in a given time, steps differ too."""
+    return key(row, ("seeds", "steps")), row.averaged
+
+
+def latest(rows: Iterable[Row]) -> list[Row]:
+    """The last row of each map, or of each key and device: what is repeated replaces the earlier one."""
+    newest = {}
+    for row in rows:
+        newest[(row.experiment, row.prediction) if row.prediction else (key(row), row.device)] = row
+    return list(newest.values())
+
+
+def of(rows: Iterable[Row], experiment: str) -> list[Row]:
+    """The rows of one experiment, in order."""
+    return [row for row in rows if row.experiment == experiment]
+
+
+def scored(rows: Iterable[Row], *experiments: str) -> list[Row]:
+    """The rows of experiments that have scores, without averaged maps."""
+    return [row for row in rows if row.experiment in experiments and row.scores and not row.averaged]
+
+
+def grouped(items: Iterable, by: Callable) -> list[list]:
+    """Lists of items with equal ``by(item)``, in order of first appearance."""
+    groups = {}
+    for item in items:
+        groups.setdefault(by(item), []).append(item)
+    return list(groups.values())
+
+
+def by_seed(rows: Iterable[Row]) -> list[list[Row]]:
+    """Groups of rows of one device that differ in their seed alone, averaged maps apart."""
+    return grouped(rows, lambda row: (repeat_key(row), row.device))
+
+
+def by_size(rows: Iterable[Row]) -> dict[int, list[Row]]:
+    """Rows by their number of training slices, the least first."""
+    groups = grouped([row for row in rows if row.train_slices], lambda row: row.train_slices)
+    return {group[0].train_slices: group for group in sorted(groups, key=lambda group: group[0].train_slices)}
+
+
+def by_slice(rows: Iterable[Row]) -> dict[int, float]:
+    """V_Rand of each slice, the mean over the rows that say it."""
+    groups = grouped([pair for row in rows for pair in zip(row.slices, row.by_slice)], lambda pair: pair[0])
+    return {group[0][0]: statistics.fmean(value for _, value in group) for group in groups}
+
+
+class Spread(NamedTuple):
+    """Mean and sample standard deviation (None for a single value) of `count` values."""
+
+    mean: float
+    deviation: float | None
+    count: int
+
+
+def spread(values: Iterable[float]) -> Spread:
+    """The `Spread` of some numbers.
+
+    Examples
+    --------
+    >>> spread([1.0, 3.0])
+    Spread(mean=2.0, deviation=1.4142135623730951, count=2)
+    >>> spread([1.0]).deviation is None
+    True
+    """
+    values = list(values)
+    return Spread(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None, len(values))
+
+
+def values(rows: Iterable[Row], metric: str) -> list[float]:
+    """The values of a score, detail or measure in those rows that have it."""
+    return [value for row in rows if (value := row.value(metric)) is not None]
+
+
+def varying(rows: Iterable[Row]) -> dict[str, list]:
+    """Steps and settings that are not the same in all rows, by their names, each with its value in every row."""
+    flat = [{"base_channels": row.base_channels, "steps": row.steps, **row.settings} for row in rows]
+    columns = {name: [one.get(name) for one in flat] for name in sorted({name for one in flat for name in one})}
+    return {name: cells for name, cells in columns.items() if len(set(map(frozen, cells))) > 1 and name != "recipe"}
+
+
+def pairs(rows: Iterable[Row], others: Iterable[Row]) -> list[tuple[Row, Row]]:
+    """Rows with those of the `others` that were made under equal conditions; rows without a partner are left out.
+
+    Experiment, name, variant and recipe may differ, and steps under an equal budget; in a given time, devices must not.
+    """
+
+    def conditions(row):
+        told = key(row, ("experiment", "name", "variant", "recipe", "steps"))
+        return told, row.device if row.budget[0] == "seconds" else None
+
+    partners = {conditions(other): other for other in others}
+    return [(row, partners[conditions(row)]) for row in rows if conditions(row) in partners]
+
+
+def differences(paired: Iterable[tuple[Row, Row]], metric: str) -> list[float]:
+    """First minus second of each pair that has the metric."""
+    both = [(a.value(metric), b.value(metric)) for a, b in paired]
+    return [a - b for a, b in both if a is not None and b is not None]
+
+
+def comparisons(rows: Iterable[Row], experiment: str) -> list[tuple[list[Row], dict[str, list[Row]], list[Row]]]:
+    """Rows of the unchanged recipe, rows of each variant, and diverged trainings, for each setting and rotations."""
+    found = []
+    for group in grouped(scored(rows, experiment), lambda row: (row.setting, row.rotations)):
+        variants = {rows[0].variant: rows for rows in grouped(group, lambda row: row.variant)}
+        failed = [row for row in of(rows, experiment) if row.outcome and row.setting == group[0].setting]
+        found.append((variants.pop(BASE, []), variants, failed))
+    return found
+
+
+def against(rows: Iterable[Row], experiment: str, variant: str) -> list[tuple[Row, Row]]:
+    """Pairs of the unchanged recipe and a variant in the comparison that says most.
+
+    Several pairs say more than one; then the wider network does, the longer training, more pairs, and the newest.
+    """
+    found = [pairs(base, variants.get(variant, ())) for base, variants, _ in comparisons(rows, experiment)]
+
+    def says(paired):
+        return len(paired) > 1, paired[0][0].base_channels, paired[0][0].budget[1] or 0, len(paired)
+
+    return max(filter(None, reversed(found)), key=says, default=[])
+
+
+def networks(rows: Iterable[Row]) -> list[list[Row]]:
+    """The best-documented rows of each network of Table 1, its seeds, on either volume; the best documented first.
+
+    The test volume comes first, then most slices, most seeds, the mean of eight symmetries, and the newest.
+    """
+
+    def documented(group):
+        return group[0].volume == "test", len(group[0].slices), len(group), group[0].rotations == "eight"
+
+    newest_first = sorted(reversed(by_seed(scored(rows, "table1"))), key=documented, reverse=True)
+    return [groups[0] for groups in grouped(newest_first, lambda group: (group[0].name, group[0].volume))]
+
+
+def network(rows: Iterable[Row], name: str) -> list[Row]:
+    """The best-documented rows of one network of Table 1; none if it has none."""
+    return next((group for group in networks(rows) if group[0].name == name), [])
+
+
+def protocols(rows: Iterable[Row]) -> list[list[list[Row]]]:
+    """Groups of rows of the comparison of methods that differ in their seed alone, the best V_Rand first.
+
+    They come in a list for each protocol. Where one has no U-Net, that of Table 1 is taken.
+    """
+
+    def protocol(row):
+        return row.protocol, row.rotations
+
+    ours = [row for row in of(rows, "systems") if row.scores]
+    wanted = {protocol(row) for row in ours} - {protocol(row) for row in ours if row.name == "unet"}
+    borrowed = [row for row in scored(rows, "table1") if row.name == "unet" and protocol(row) in wanted]
+    best_first = sorted(by_seed(borrowed + ours), key=lambda group: -spread(values(group, "v_rand")).mean)
+    return grouped(best_first, lambda group: protocol(group[0]))
+
+
+def rivals(rows: Iterable[Row], name: str, rival: str) -> list[tuple[Row, Row]]:
+    """Pairs of two methods under one protocol: that with most slices, then most pairs, then the newest."""
+    runs = scored(rows, "table1", "systems")
+    ours = [row for row in runs if row.name == name]
+    found = [pairs(group, ours) for group in reversed(by_seed([row for row in runs if row.name == rival]))]
+    best = max(filter(None, found), key=lambda paired: (len(paired[0][0].slices), len(paired)), default=[])
+    return [(row, other) for other, row in best]
+
+
+SLICE = (
+    ("median_seconds", {"name": "U-Net of the paper", "group": "segmentation", "rotations": "none"}),
+    ("latency_seconds", {"group": "inference", "batch": 1}),  # in early records
+)  # the time of one prediction of one slice, and what tells its row
+
+
+def fastest_slice(rows: Iterable[Row]) -> tuple[float, Row] | None:
+    """The least time the U-Net needed for one prediction of one slice, and its row; a GPU before a CPU."""
+    found = [
+        (row.measures[measure], row)
+        for row in of(rows, "benchmark")
+        for measure, told in SLICE
+        if measure in row.measures and told.items() <= (row.settings | {"name": row.name}).items()
+    ]
+    return min(found, key=lambda item: (item[1].device_kind != "cuda", item[0]), default=None)
+
+
+def benchmarks(rows: Iterable[Row]) -> list[list[Row]]:
+    """Rows of the benchmark by group of operations and device."""
+    return grouped(of(rows, "benchmark"), lambda row: (row.settings.get("group", "other"), row.device))

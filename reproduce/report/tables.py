@@ -1,0 +1,180 @@
+"""The tables, each a pure function of rows and published numbers that returns Markdown, or "" for nothing measured.
+
+Rows of equal conditions but different seeds are lines of their own, or one line of mean ± sample standard deviation.
+What qualifies the numbers is told in results/NOTES.md, under the same headings.
+"""
+
+from itertools import chain
+
+from reproduce.records import SCORES
+from reproduce.report import select, text
+from reproduce.report.select import Row, by_seed, by_size, differences, grouped, of, pairs, values
+
+SCORE_HEADS = [text.TITLES[metric] for metric in SCORES]
+GLANCE = ("v_rand", "v_info", "pixel_error", "warping_error", "rand_error")  # columns of the README
+GLANCE_LINES = 5
+WHY = ("v_rand_precision", "v_rand_recall", "merge_pixels", "split_pixels")  # columns where they are recorded
+WORK = ("parameters_count", "gflop_per_slice")
+DENSE = ("patchwise_seconds_per_slice", "dense_seconds_per_slice", "speed_ratio", "arithmetic_ratio")
+ROTATIONS = ("none", "eight", "seven")
+
+
+def glance(rows: list[Row], numbers: list[dict]) -> str:
+    """The README's table: the paper, the sliding window of its Table 1, and our best-documented networks."""
+    published = {row.name: row for row in select.published(numbers)}
+    theirs = [published["unet"], published["sliding-window"]]
+    lines = [[f"{row.title}, the paper", *text.means([row], GLANCE), text.scored(row)] for row in theirs]
+    lines[0] += [f"{_paper(numbers, 'training_time')} h, NVidia Titan", f"{_paper(numbers, 'training_memory')} GB"]
+    for group in select.networks(rows)[: GLANCE_LINES - len(lines)]:
+        first = group[0]
+        about = f"{first.title}, {text.steps(first.steps)} steps, rotations {first.rotations}"
+        on = text.scored(first) + (f", {len(group)} seeds" if len(group) > 1 else "")
+        costs = [f"{text.duration(first.network_seconds)}, {first.device}", text.memory(first.peak_bytes)]
+        weights = [f"[weights]({first.weights})"] if first.weights else []
+        lines.append([about, *text.means(group, GLANCE), on, *costs, *weights])
+    head = ["network", *(text.TITLES[metric] for metric in GLANCE), "scored on", "training", "memory", "weights"]
+    return text.table(head[: max(map(len, lines))], lines)
+
+
+def _paper(numbers, name):
+    return next(number["value"] for number in numbers if number["id"] == name)
+
+
+def table1(rows: list[Row], numbers: list[dict]) -> str:
+    """Table 1: published scores and every one of ours."""
+    ours = [row for row in of(rows, "table1") if row.scores]
+    lines = [
+        [row.title, None, f"{text.scored(row)} ({row.settings['place']})", None, None, *text.means([row])]
+        for row in select.published(numbers)
+    ]
+    for group in by_seed(ours):
+        first = group[0]
+        trained = f"{first.train_slices} slices, {text.steps(first.steps)} steps"
+        about = [first.title, trained, text.scored(first), first.rotations]
+        lines += [[*about, text.seeds(row), *text.means([row]), row.threshold] for row in group]
+        if len(group) > 1:
+            lines.append([*about, f"**mean of {len(group)}**", *text.means(group)])
+    head = ["network", "trained on", "scored on", "rotations", "seed", *SCORE_HEADS, "threshold of V_Rand"]
+    return text.table(head, lines) if ours else ""
+
+
+def cost(rows: list[Row], numbers: list[dict]) -> str:
+    """What the trainings of Table 1 cost, and the prediction of a slice by its rotations."""
+    ours = [row for row in of(rows, "table1") if not row.averaged]
+    hours, size, second = (_paper(numbers, name) for name in ("training_time", "training_memory", "inference_time"))
+    paper = ["U-Net, the paper", "NVidia Titan", None, None, None, f"{hours} h", None, f"{size} GB"]
+    lines = [[*paper, f"below {second} s"]]
+    for group in grouped(ours, lambda row: (select.key(row, ("rotations",)), row.device)):
+        first, seconds = group[0], group[0].network_seconds
+        step = text.duration(seconds / first.steps) if seconds and first.steps else None
+        times = {row.rotations: text.duration(row.value("predict_seconds_per_slice")) for row in group}
+        about = [first.title, first.device, first.train_slices, text.seeds(first), text.steps(first.steps)]
+        costs = [text.duration(seconds), step, text.memory(first.peak_bytes)]
+        lines.append([*about, *costs, *map(times.get, ROTATIONS)])
+    head = ["network", "device", "training slices", "seed", "steps", "training of a network", "a step", "peak memory"]
+    return text.table([*head, *(f"a slice, rotations {name}" for name in ROTATIONS)], lines) if ours else ""
+
+
+def slices(rows: list[Row], numbers: list[dict]) -> str:
+    """V_Rand of each slice by the networks of Table 1."""
+    volumes = grouped(select.networks(rows), lambda group: group[0].volume)
+    return "\n\n".join(filter(None, map(_slice_table, volumes)))
+
+
+def _slice_table(groups):
+    columns = {f"{group[0].title}, {text.scored(group[0])}": select.by_slice(group) for group in groups}
+    columns = {title: column for title, column in columns.items() if column}
+    numbers = sorted(set().union(*columns.values()))
+    lines = [[z, *(text.score("v_rand", column.get(z)) for column in columns.values())] for z in numbers]
+    lines.append(["mean", *(text.mean("v_rand", list(column.values())) for column in columns.values())])
+    return text.table(["slice", *columns], lines) if columns else ""
+
+
+def phantom(rows: list[Row], numbers: list[dict]) -> str:
+    """The synthetic stack: what was trained beside what was not."""
+    ours = of(rows, "quick")
+    lines = [[row.title, text.steps(row.steps), text.scored(row), *text.means([row])] for row in ours]
+    return text.table(["network", "steps", "scored on", *SCORE_HEADS], lines) if ours else ""
+
+
+def sweep(rows: list[Row], numbers: list[dict]) -> str:
+    """Everything that was tried for learning rate, schedule and steps, failures included."""
+    ours = of(rows, "sweep")
+    columns, lines = select.varying(ours), []
+    for row, *cells in zip(ours, *columns.values()):
+        outcome = row.outcome or "finished"
+        lines.append([*cells, text.seeds(row), outcome, *text.means([row]), text.duration(row.network_seconds)])
+    head = [*map(text.condition, columns), "seed", "outcome", *SCORE_HEADS, "training"]
+    return text.table(head, lines) if ours else ""
+
+
+def ablations(rows: list[Row], numbers: list[dict]) -> str:
+    """The unchanged recipe, and what each change of it adds, by pairs of equal folds and seeds; a table a setting."""
+    parts = []
+    for base, variants, failed in select.comparisons(rows, "ablations"):
+        if base and (variants or failed):
+            metrics = [*SCORES, *(metric for metric in WHY if values(base, metric))]
+            lines = [[f"**{base[0].title}**", len(base), *text.means(base, metrics)]]
+            for group in variants.values():
+                paired = pairs(group, base)
+                changes = [text.mean(metric, differences(paired, metric), signed=True) for metric in metrics]
+                lines.append([group[0].title, len(paired), *changes])
+            lines += [[row.title, row.outcome] for row in failed]
+            head = ["variant", "runs", *(text.TITLES[metric] for metric in metrics)]
+            parts.append(f"### {text.setting(base[0])}\n\n{text.table(head, lines)}")
+    return "\n\n".join(parts)
+
+
+def learning_curve(rows: list[Row], numbers: list[dict]) -> str:
+    """Scores against the number of training slices, of each variant of the recipe; a table a setting."""
+    parts = []
+    for base, variants, _ in select.comparisons(rows, "learning-curve"):
+        curves = [base, *variants.values()]
+        every, lines = list(chain(*curves)), []
+        for size in by_size(every):
+            for group in filter(None, (by_size(curve).get(size) for curve in curves)):
+                change = [] if group[0] in base else differences(pairs(group, base), "v_rand")
+                scores = [*text.means(group), text.mean("v_rand", change, signed=True)]
+                lines.append([size, group[0].title, len(group), *scores])
+        head = ["training slices", "variant", "runs", *SCORE_HEADS, "change of V_Rand"]
+        parts.append(f"### {text.setting(every[0])}\n\n{text.table(head, lines)}")
+    return "\n\n".join(parts)
+
+
+def methods(rows: list[Row], numbers: list[dict]) -> str:
+    """Every method, score beside cost; a table for each protocol."""
+    head = ["method", "steps", "seeds", *SCORE_HEADS, "parameters", "GFLOP a slice", "training of a network"]
+    head += ["a slice", "peak memory"]
+    dense = ["a slice in float32", "window by window", "dense", "ratio", "ratio of the arithmetic"]
+    parts = []
+    for groups in select.protocols(rows):
+        lines, first = [], groups[0][0]
+        for row, group in ((group[0], group) for group in groups):
+            about = [row.title, text.steps(row.steps), text.seeds(row) if row.averaged else len(group)]
+            work = [text.measure_text(name, row.value(name)) for name in WORK]
+            times = [text.duration(row.network_seconds), text.duration(row.value("predict_seconds_per_slice"))]
+            lines.append([*about, *text.means(group), *work, *times, text.memory(row.peak_bytes)])
+        failed = [row for row in of(rows, "systems") if row.outcome and row.protocol == first.protocol]
+        lines += [[row.title, row.outcome, text.seeds(row)] for row in failed]
+        where = [text.scored(first), f"rotations {first.rotations}", first.device]
+        heading = ", ".join([text.budget(first), f"{first.train_slices} training slices", *where])
+        measured = [group[0] for group in groups if "speed_ratio" in group[0].measures]
+        speeds = [[row.title, *(text.measure_text(name, row.value(name)) for name in DENSE)] for row in measured]
+        parts += [f"### {heading}", text.table(head, lines), _slice_table(groups)]
+        parts += [text.table(dense, speeds)] if speeds else []
+    return "\n\n".join(filter(None, parts))
+
+
+def benchmarks(rows: list[Row], numbers: list[dict]) -> str:
+    """Speed and memory, a table for each group of operations and each device."""
+    parts = []
+    for group in select.benchmarks(rows):
+        names = list(dict.fromkeys(name for row in group for name in row.settings if name != "group"))
+        measures = list(dict.fromkeys(name for row in group for name in row.measures))
+        lines = []
+        for row in group:
+            measured = [text.measure_text(name, row.measures.get(name)) for name in measures]
+            lines.append([row.title, *map(row.settings.get, names), *measured])
+        head = ["operation", *map(text.condition, names), *map(text.measure_title, measures)]
+        parts.append(f"### {group[0].settings.get('group', 'other')}, {group[0].device}\n\n{text.table(head, lines)}")
+    return "\n\n".join(parts)

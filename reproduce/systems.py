@@ -1,0 +1,110 @@
+"""Other methods as rows of the same table: what came before the U-Net, and what came of it.
+
+Same folds, same data, same metrics, same rotations. The budget of training is the same number of steps, of
+the sliding window as many small ones as make the same arithmetic, or, with ``--seconds``, the same time on
+this machine, to which the schedules of the learning rate are compressed. Each record holds the cost beside
+the score.
+"""
+
+from dataclasses import replace
+from functools import partial
+
+import torch
+
+from reproduce.baselines import METHODS, build_method
+from reproduce.baselines.common import MissingLibrary, multiply_adds
+from reproduce.baselines.sliding_window import SlidingWindow, measure_speed
+from reproduce.data import load_data
+from reproduce.experiment.execute import execute
+from reproduce.experiment.options import add_recipe_arguments, positive, recipe_arguments, whole
+from reproduce.experiment.run import Run, splits
+from unet_paper import shapes
+from unet_paper.config import ROTATIONS
+from unet_paper.errors import InputError
+from unet_paper.recipe import recipe_config
+
+SLICE = 512  # side of an ISBI slice, pixels
+
+
+def add_arguments(parser):
+    """Arguments of the command beyond those it shares."""
+    parser.add_argument("--only", nargs="+", choices=METHODS, metavar="NAME", help=", ".join(METHODS))
+    parser.add_argument("--folds", type=whole(0, 4), nargs="+", help="folds to run, 0 to 4 (default: all)")
+    parser.add_argument("--seeds", type=whole(0), nargs="+", help="default: the one of --seed")
+    parser.add_argument("--seconds", type=positive, help="train every method for this time instead of steps")
+    add_recipe_arguments(parser)
+    parser.add_argument("--rotations", nargs="+", default=["eight"], choices=ROTATIONS, help="default: eight")
+
+
+def run(arguments):
+    """Run the command; returns the exit status."""
+    if arguments.seconds is not None and arguments.steps is not None:
+        raise InputError("--steps and --seconds are two budgets; it must be one of them")
+    data = load_data(arguments.data)
+    config = recipe_config(arguments.device, **recipe_arguments(arguments))
+    budget = {"steps": config.training.steps} if arguments.seconds is None else {"seconds": arguments.seconds}
+    methods = build(arguments.only or list(METHODS), config, seconds=arguments.seconds)
+    runs = [
+        Run(
+            "systems",
+            method,
+            splits(len(data.images), arguments.folds),
+            (seed,),
+            tuple(arguments.rotations),
+            {"budget": budget},
+            partial(cost, method, device=arguments.device),
+        )
+        for seed in arguments.seeds or [arguments.seed]
+        for method in methods
+    ]
+    execute(runs, data, device=arguments.device, out=arguments.out)
+    return 0
+
+
+def build(names, config, *, seconds=None):
+    """The methods `names` with the budget of `config`'s steps, or of `seconds`.
+
+    A method whose library is missing is named and left out, unless it is the only one.
+    """
+    methods = []
+    for name in names:
+        try:
+            method = build_method(name, config)
+        except MissingLibrary as error:
+            if len(names) == 1:
+                raise
+            print(f"left out: {error}")
+            continue
+        methods.append(replace(method, recipe=replace(method.recipe, seconds=seconds)))
+    return methods
+
+
+def cost(method, *, device):
+    """Work of predicting one slice once; of the sliding window also how much the dense form saves.
+
+    Returns
+    -------
+    dict
+        gflop_per_slice; for the sliding window patchwise_seconds_per_slice,
+        dense_seconds_per_slice, speed_ratio and arithmetic_ratio.
+    """
+    with torch.device("meta"):
+        network = method.recipe.network().eval()
+    measures = {"gflop_per_slice": slice_multiply_adds(method, network) * 2 / 1e9}
+    if isinstance(network, SlidingWindow):
+        patchwise = multiply_adds(network.train(), 1, 1, 95, 95) * SLICE**2
+        speed = measure_speed(SlidingWindow(), device=device)
+        measures |= {
+            "patchwise_seconds_per_slice": speed.patchwise_seconds,
+            "dense_seconds_per_slice": speed.dense_seconds,
+            "speed_ratio": speed.ratio,
+            "arithmetic_ratio": patchwise / multiply_adds(network.eval(), 1, 1, SLICE + 94, SLICE + 94),
+        }
+    return measures
+
+
+def slice_multiply_adds(method, network):
+    """Multiply-adds of the one tile that holds a slice; `network` is on the device "meta"."""
+    predict = {"tile": shapes.output_size(shapes.input_size_for(SLICE)), "margin": shapes.context()} | method.predict
+    side = predict["tile"] + 2 * predict["margin"]
+    return multiply_adds(network, 1, 1, side, side)

@@ -1,0 +1,31 @@
+"""The elastic figure deforms by the displacements that its arrows show."""
+
+import numpy as np
+import pytest
+
+from reproduce.figures import elastic
+from unet_paper.errors import InputError
+
+PLANE = np.arange(30.0, dtype=np.float32).reshape(5, 6)
+
+
+@pytest.mark.parametrize("mode", ["cubic", "linear", "nearest"])
+def test_without_displacement_nothing_moves(mode):
+    np.testing.assert_allclose(elastic.deform(PLANE, np.zeros((2, 3, 3), np.float32), mode), PLANE, atol=1e-5)
+
+
+def test_a_pixel_shows_what_lies_at_its_displaced_position():
+    nodes = np.zeros((2, 3, 3), np.float32)
+    nodes[0], nodes[1] = 1, 2  # down and to the right
+    np.testing.assert_allclose(elastic.deform(PLANE, nodes, "linear")[:-1, :-2], PLANE[1:, 2:], atol=1e-5)
+
+
+def test_the_elastic_figure_is_written(run, figures):
+    assert run(elastic) == 0
+    assert (figures / "elastic.png").exists()
+
+
+def test_a_negative_deviation_is_refused(run, figures):
+    with pytest.raises(InputError, match="at least 0"):
+        run(elastic, "--sigma", "-1")
+    assert not figures.exists()

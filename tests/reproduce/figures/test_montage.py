@@ -1,0 +1,102 @@
+"""Montages: what a panel shows is what was measured, errors have their colours, rows are few."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from matplotlib.colors import to_rgb
+from PIL import Image
+
+from data_scripts.phantom import make_phantom
+from reproduce.figures import montage
+from reproduce.figures.style import outlined
+from unet_paper import metrics
+from unet_paper.segment import segment
+
+IMAGES, LABELS = make_phantom(5, 64, 64, seed=0)
+LABELS = (LABELS > 0).astype(np.uint8)
+PROBABILITY = np.clip(0.7 * LABELS + 0.3 * IMAGES / 255, 0, 1).astype(np.float32)
+PROBABILITY[:, 30] = 0.1  # splits
+PROBABILITY[:, :, 20:23] = 0.9  # merges
+SCORES = metrics.score(LABELS, PROBABILITY)
+TITLES = [f"slice {z}" for z in range(20, 25)]
+WHITE, MEMBRANE = (1.0, 1.0, 1.0), to_rgb(montage.PALETTE["true membrane"])
+MERGE, SPLIT = (to_rgb(montage.PALETTE[name]) for name in ("merge", "split"))
+
+
+@pytest.fixture
+def panels(monkeypatch):
+    """The panels and the heading that would be drawn."""
+    drawn = {}
+    monkeypatch.setattr(montage, "draw_panels", lambda panels, heading, path: drawn.update(panels=panels, text=heading))
+    return drawn
+
+
+def test_a_row_shows_image_probability_cells_and_errors(panels):
+    montage.draw_montage(IMAGES / 255, LABELS, PROBABILITY, SCORES, "montage.png", titles=TITLES)
+    assert len(panels["panels"]) == 3 * montage.COLUMNS  # of five slices, at most three
+    threshold, warping = SCORES.v_rand.threshold, SCORES.warping_error
+    for z, row in zip((0, 2, 4), zip(*[iter(panels["panels"])] * montage.COLUMNS), strict=True):
+        cells = segment(PROBABILITY[z], threshold=threshold)
+        expected = (IMAGES[z] / 255, PROBABILITY[z], outlined(cells), montage.errors(LABELS[z], warping, z))
+        for (panel, _), array in zip(row, expected, strict=True):
+            np.testing.assert_array_equal(panel, array)
+        assert row[0][1] == TITLES[z]
+        assert row[2][1] == f"{cells.max()} cells above {threshold:.1f}"
+    assert f"{SCORES.v_rand.value:.3f}" in panels["text"]
+
+
+def test_errors_are_counted_by_their_connected_places(panels):
+    merges, splits = np.zeros((2, 1, 9, 9), bool)
+    merges[0, [1, 2, 7], [1, 2, 7]] = True  # the first two touch at a corner
+    splits[0, 4, 4] = True
+    warping = SimpleNamespace(merges=merges, splits=splits, threshold=0.3, value=0.0)
+    scores = SimpleNamespace(v_rand=SCORES.v_rand, warping_error=warping)
+    montage.draw_montage(IMAGES[:1, :9, :9], LABELS[:1, :9, :9], PROBABILITY[:1, :9, :9], scores, "montage.png")
+    assert panels["panels"][3][1] == "above 0.3: 2 merges, 1 splits"
+
+
+@pytest.mark.parametrize(("kind", "colour"), [("merges", MERGE), ("splits", SPLIT)])
+def test_an_error_has_the_colour_of_the_legend_though_it_is_the_only_one(kind, colour):
+    masks = dict(merges=np.zeros((1, 21, 21), bool), splits=np.zeros((1, 21, 21), bool))
+    masks[kind][0, 10, 10] = True
+    labels = np.ones((21, 21), np.uint8)
+    labels[:, 2] = 0
+    drawn = montage.errors(labels, SimpleNamespace(**masks), 0)
+    reached = np.hypot(*(np.indices((21, 21)) - 10)) <= montage.SPREAD
+    assert (drawn[reached] == colour).all()
+    assert (drawn[:, 2] == MEMBRANE).all()
+    assert (drawn[~reached & (labels > 0)] == WHITE).all()
+
+
+def test_a_method_has_its_probability_beside_its_errors(panels):
+    other = metrics.score(LABELS, 1 - PROBABILITY)
+    maps = {"ours": (PROBABILITY, SCORES), "other": (1 - PROBABILITY, other)}
+    montage.draw_methods_montage(IMAGES / 255, LABELS, maps, "x.png", titles=TITLES, heading="12 minutes")
+    drawn = [image for image, _ in panels["panels"]]
+    expected = [IMAGES[2] / 255, LABELS[2] > 0]
+    for probability, scores in maps.values():
+        expected += [probability[2], montage.errors(LABELS[2], scores.warping_error, 2)]
+    for image, array in zip(drawn, expected, strict=True):
+        np.testing.assert_array_equal(image, array)
+    titles = [title for _, title in panels["panels"]]
+    assert (titles[0], titles[2], titles[4]) == (TITLES[2], "ours", "other")
+    assert f"{other.v_rand.value:.3f}" in titles[5]
+    assert panels["text"].startswith("12 minutes")
+
+
+def test_stored_and_plain_maps_make_the_same_small_file(tmp_path):
+    stored = np.round(255 * PROBABILITY).astype(np.uint8)
+    for name, probability in (("stored", stored), ("plain", stored / np.float32(255))):
+        scores = metrics.score(LABELS, probability)
+        montage.draw_montage(IMAGES / 255, LABELS, probability, scores, tmp_path / f"{name}.png")
+    assert (tmp_path / "stored.png").read_bytes() == (tmp_path / "plain.png").read_bytes()
+    assert (tmp_path / "plain.png").stat().st_size < 600_000
+
+
+@pytest.mark.parametrize(("methods", "rows"), [(1, 1), (2, 2), (4, 3)])
+def test_two_methods_share_a_row(tmp_path, methods, rows):
+    maps = {f"method {n}": (PROBABILITY, SCORES) for n in range(methods)}
+    path = montage.draw_methods_montage(IMAGES / 255, LABELS, maps, tmp_path / "x.png", titles=TITLES, heading="")
+    with Image.open(path) as drawn:
+        assert round(drawn.height / drawn.width * montage.COLUMNS - 0.25) == rows

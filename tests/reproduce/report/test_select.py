@@ -1,0 +1,229 @@
+"""Queries on records: old and new forms are one, and only what belongs together is compared."""
+
+import dataclasses
+import json
+
+import pytest
+from made_rows import CPU, GPU, ablation, made, made_record
+
+from reproduce import ablations, records
+from reproduce.records import RESULTS, Record
+from reproduce.report import select
+from reproduce.report.select import BASE, as_row
+from unet_paper.errors import InputError
+
+COMMON = {"title": "FCN", "folds": ["fold0"], "train_slices": 24, "seeds": [1], "rotations": "none", "steps": 170}
+THIRTY = list(range(30))
+
+
+def row(name, where, **conditions):
+    return as_row(Record("systems", name, COMMON | conditions, provenance={"peak_bytes": 1, **where}))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (("fcn", {"slices": "0-1+24-25"}), {"slices": [0, 1, 24, 25], "volume": "train"}),
+        (("fcn", {"slices": "test 0-2"}), {"slices": [0, 1, 2], "volume": "test"}),
+        (("fcn-720s", {"seconds": 720.0}), {"budget": {"seconds": 720.0}}),
+        (("fcn", {"budget_steps": 9}), {"budget": {"steps": 9}}),
+        (("fcn", {"learning_rate": 0.1}), {"learning_rate": 0.1}),
+    ],
+)
+def test_old_and_new_forms_of_a_record_are_one_row(old, new):
+    name, conditions = old
+    for device, kind in (("AMD EPYC, 2 cores", "cpu"), ("NVIDIA H100", "cuda")):
+        first = row(name, {"device": device}, **conditions)
+        assert first == row("fcn", {"device": device, "device_kind": kind}, **new)
+        assert first.device_kind == kind
+
+
+def test_the_kind_of_device_is_what_the_record_says():
+    assert row("fcn", {"device": "Apple M3, 8 cores", "device_kind": "cuda"}).device_kind == "cuda"
+
+
+def test_every_record_of_the_project_has_its_slices_and_budget():
+    for one in map(as_row, records.read(RESULTS / "records.jsonl")):
+        if one.experiment != "benchmark" and one.volume == "train":
+            assert one.slices == tuple(sorted(one.slices))
+            assert 6 <= len(one.slices) <= 30
+            assert one.budget[1] > 0
+            assert not one.name.endswith("s")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"conditions": {"slices": 5}},
+        {"conditions": {"slices": "all"}},
+        {"conditions": {"slices": ["0"]}},
+        {"conditions": {"seeds": 0}},
+        {"conditions": {"seeds": [None]}},
+        {"conditions": {"folds": [3]}},
+        {"conditions": {"steps": "many"}},
+        {"conditions": {"budget": {"hours": "ten"}}},
+        {"conditions": {"budget": {"seconds": 1.0, "steps": 2}}},
+        {"conditions": {"seconds": "x"}},
+        {"conditions": {"title": 7}},
+        {"conditions": {"variant": {}}},
+        {"conditions": {"base_channels": "wide"}},
+        {"conditions": {"outcome": 1}},
+        {"conditions": None},
+        {"scores": {"v_rand": "high"}},
+        {"scores": {"v_rand": True}},
+        {"scores": []},
+        {"measures": None},
+        {"measures": {"train_seconds": None}},
+        {"name": None},
+        {"prediction": 3},
+        {"details": {"v_rand_by_slice": [0.5]}},
+        {"details": {"v_rand_by_slice": 0.5}},
+        {"details": {"thresholds": [0.1]}},
+        {"details": {"thresholds": {"v_rand": "low"}}},
+    ],
+    ids=str,
+)
+def test_a_record_with_an_entry_of_another_kind_is_told_in_a_sentence_with_its_line(tmp_path, wrong):
+    good = dataclasses.asdict(made_record())
+    (part, value), *_ = wrong.items()
+    bad = good | {part: good[part] | value if isinstance(value, dict) and part != "details" else value}
+    path = tmp_path / "records.jsonl"
+    path.write_text("\n".join(map(json.dumps, (good, bad))))
+    with pytest.raises(InputError, match=r"line 2 of .*records.jsonl is not a record: ") as told:
+        select.read(path)
+    assert len(str(told.value)) < 300
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(b"\xff\xfe{\x00", "not UTF-8"), (b"[" * 100_000, "nested too deeply"), (b"{", "not JSON"), (b"[]", "mapping")],
+)
+def test_a_line_that_is_no_record_is_told_without_its_bytes(tmp_path, content, reason):
+    path = tmp_path / "records.jsonl"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=f"line 1 of .* is not a record: .*{reason}") as told:
+        select.read(path)
+    assert len(str(told.value)) < 300
+
+
+def test_conditions_that_lack_are_no_error():
+    bare = as_row(Record("table1", "unet", {"seeds": None}, provenance={"device": None}))
+    assert (bare.title, bare.slices, bare.seeds, bare.steps, bare.device) == ("unet", (), (), None, "")
+
+
+def test_of_two_records_of_one_map_the_newer_counts():
+    older, newer = (dataclasses.replace(made(steps=n), prediction="map.tif") for n in (100, 200))
+    assert select.latest([older, newer]) == [newer]
+    other = dataclasses.replace(older, prediction="other.tif")
+    assert select.latest([other, newer]) == [other, newer]
+    elsewhere = dataclasses.replace(newer, experiment="systems")
+    assert select.latest([newer, elsewhere]) == [newer, elsewhere]
+
+
+def test_a_repeated_measurement_replaces_the_earlier_one_on_the_same_device():
+    kept = select.latest([made(v_rand=0.1), made(v_rand=0.2), made(v_rand=0.3, device=CPU)])
+    assert [r.scores["v_rand"] for r in kept] == [0.2, 0.3]
+
+
+def test_training_time_is_that_of_one_network():
+    hours = {"train_seconds": 3600.0 * 10}
+    assert made(measures=hours, folds=[f"fold{i}" for i in range(5)]).network_seconds == 3600.0 * 2
+    assert made(measures=hours, seeds=[0, 1]).network_seconds == 3600.0 * 5
+    assert made().network_seconds is None
+
+
+def test_differences_are_paired_by_everything_but_variant_and_recipe():
+    base, variant = ablation(BASE, 0.970, 0.950), ablation("no-elastic", 0.960, 0.944)
+    alone = [made("ablations", "no-elastic", 0.5, **other) for other in ({"seeds": [7]}, {"base_channels": 8})]
+    found = select.differences(select.pairs([*variant, *alone], base), "v_rand")
+    assert found == pytest.approx([-0.010, -0.006])
+
+
+def test_in_a_given_time_pairs_are_of_one_device():
+    def timed(device):
+        return made("systems", budget={"seconds": 60.0}, steps=9, device=device)
+
+    assert len(select.pairs([timed(CPU)], [timed(CPU)])) == 1
+    assert select.pairs([timed(CPU)], [timed(GPU)]) == []
+    assert len(select.pairs([made(device=CPU)], [made(device=GPU)])) == 1
+
+
+def test_runs_of_another_width_rate_or_rotation_are_another_comparison():
+    rows = [*ablation(BASE, 0.9), *ablation("adam", 0.8)]
+    others = [ablation(BASE, 0.7, **{name: value}) for name, value in WIDER.items()]
+    found = select.comparisons([*rows, *(row for other in others for row in other)], "ablations")
+    assert [([r.scores["v_rand"] for r in base], list(variants)) for base, variants, _ in found] == [
+        ([0.9], ["adam"]),
+        *[([0.7], [])] * len(WIDER),
+    ]
+
+
+WIDER = {"base_channels": 16, "learning_rate": 0.1, "rotations": "none", "budget": {"steps": 7}, "volume": "test"}
+
+
+def test_a_diverged_training_belongs_to_its_comparison_whatever_its_rotations():
+    (failed,) = ablation("adam", None, outcome="not finite", rotations="failed")
+    ((base, variants, found),) = select.comparisons([*ablation(BASE, 0.9), failed], "ablations")
+    assert (len(base), variants, found) == (1, {}, [failed])
+
+
+def test_the_comparison_that_says_most_has_pairs_then_width():
+    def both(*v_rand, **conditions):
+        return [*ablation(BASE, *v_rand, **conditions), *ablation("adam", *v_rand, **conditions)]
+
+    narrow, wide, alone = both(0.5, 0.6, base_channels=16), both(0.7, 0.8), both(0.9, rotations="none")
+    found = select.against([*wide, *narrow, *alone], "ablations", "adam")
+    assert [ours.scores["v_rand"] for ours, _ in found] == [0.7, 0.8]
+    assert len(select.against([*narrow, *alone], "ablations", "adam")) == 2
+    assert select.against(wide, "ablations", "no-dropout") == []
+
+
+def test_the_unchanged_recipe_has_one_name():
+    assert ablations.BASE == BASE
+
+
+def test_the_best_documented_rows_of_a_network_have_most_slices_then_seeds_then_symmetries():
+    few, many = made(v_rand=0.99), [made(v_rand=0.9, slices=THIRTY, seeds=[s], rotations="none") for s in (0, 1)]
+    eight = made(v_rand=0.91, slices=THIRTY)
+    assert select.networks([few, *many, eight]) == [many]
+    assert select.networks([few, many[0], eight]) == [[eight]]
+    averaged = made(slices=THIRTY, seeds=[0, 1])
+    assert select.networks([eight, averaged]) == [[eight]]
+    tested = made(slices=THIRTY, volume="test")
+    assert select.networks([eight, tested]) == [[tested], [eight]]
+    assert select.network([eight, tested], "unet") == [tested]
+    newer = made(v_rand=0.5, steps=4000)
+    assert select.networks([few, newer, made("systems", "fcn")]) == [[newer]]
+
+
+def test_the_fastest_slice_is_that_of_a_gpu():
+    def slice_of(seconds, device, name="U-Net of the paper", **conditions):
+        measures, told = {"median_seconds": seconds}, {"group": "segmentation", "rotations": "none"}
+        return made("benchmark", name, device=device, measures=measures, **told | conditions)
+
+    slow, fast, eight = slice_of(0.5, GPU), slice_of(0.1, CPU), slice_of(0.01, GPU, rotations="eight")
+    assert select.fastest_slice([slow, fast, eight, slice_of(0.01, GPU, "MONAI UNet")]) == (0.5, slow)
+    early = made("benchmark", "eager", measures={"latency_seconds": 0.4}, group="inference", batch=1)
+    assert select.fastest_slice([slow, early]) == (0.4, early)
+    assert select.fastest_slice([made()]) is None
+
+
+def test_v_rand_of_a_slice_is_the_mean_over_seeds():
+    rows = [made(slices=[3, 4], seeds=[s], details={"v_rand_by_slice": [0.5 + s / 10, 0.9]}) for s in (0, 1)]
+    assert select.by_slice([*rows, made()]) == pytest.approx({3: 0.55, 4: 0.9})
+
+
+def test_published_numbers_have_a_place_and_a_unit():
+    numbers = select.read_numbers()
+    assert len({number["id"] for number in numbers}) == len(numbers)
+    for number in numbers:
+        assert {"id", "metric", "value", "unit", "source", "place", "note"} <= set(number)
+        if number["metric"] in records.SCORES:
+            assert {"name", "title", "protocol"} <= set(number)
+
+
+def test_a_file_of_records_is_read_as_the_rows_that_count(tmp_path):
+    first = records.read(RESULTS / "records.jsonl")[0]
+    lines = [json.dumps(dataclasses.asdict(first) | {"measures": {"train_seconds": s}}) for s in (1.0, 2.0)]
+    (tmp_path / "records.jsonl").write_text("\n".join(lines))
+    assert [r.measures for r in select.read(tmp_path / "records.jsonl")] == [{"train_seconds": 2.0}]

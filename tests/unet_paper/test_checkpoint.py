@@ -1,0 +1,288 @@
+"""Weights come back as they were, and a training continues to the same bits or not at all."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from small_training import small_recipe, small_stack
+
+from unet_paper import checkpoint as checkpoints
+from unet_paper.checkpoint import CHECKPOINT, load_weights, read_weights, save_weights
+from unet_paper.errors import InputError, Interrupted
+from unet_paper.model import UNet
+from unet_paper.train import train
+
+METADATA = {"image_mean": 0.4, "image_std": 0.2}
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    return UNet(base_channels=2).eval()
+
+
+def test_weights_come_back_as_they_were(tmp_path, model):
+    path = tmp_path / "deep" / "net.safetensors"
+    save_weights(path, model, METADATA)
+    loaded, metadata = load_weights(path)
+    assert metadata == {**METADATA, "network": vars(model.config)}
+    assert not loaded.training
+    for name, want in model.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], want)
+    assert [p.name for p in path.parent.iterdir()] == ["net.safetensors"]
+
+
+def test_weights_are_read_in_float32_and_counters_stay_whole(tmp_path):
+    norm = torch.nn.BatchNorm2d(3)
+    tensors = {name: t.half() if t.is_floating_point() else t for name, t in norm.state_dict().items()}
+    save_file(tensors, tmp_path / "net.safetensors", {"unet_paper": json.dumps(METADATA)})
+    _, tensors = read_weights(tmp_path / "net.safetensors", norm)
+    assert {name: t.dtype for name, t in tensors.items()} == {
+        name: torch.int64 if name == "num_batches_tracked" else torch.float32 for name in norm.state_dict()
+    }
+
+
+def test_a_variant_of_the_network_does_not_come_back_as_the_papers(tmp_path):
+    class Variant(UNet):
+        pass
+
+    save_weights(tmp_path / "net.safetensors", Variant(base_channels=2), METADATA)
+    with pytest.raises(InputError, match="does not hold a U-Net"):
+        load_weights(tmp_path / "net.safetensors")
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(InputError, match="does not exist"):
+        load_weights(tmp_path / "none.safetensors")
+
+
+def test_a_file_that_is_no_safetensors_is_named(tmp_path):
+    path = tmp_path / "pickle.safetensors"
+    torch.save({"a": torch.zeros(2)}, path)
+    with pytest.raises(InputError, match="is not a safetensors file"):
+        load_weights(path)
+
+
+@pytest.mark.parametrize(
+    "metadata", [None, {"unet_paper": "{"}, {"unet_paper": "{}"}, {"unet_paper": json.dumps({"image_mean": "x"})}]
+)
+def test_missing_metadata_are_named(tmp_path, metadata):
+    path = tmp_path / "net.safetensors"
+    save_file({"a": torch.zeros(2)}, path, metadata)
+    with pytest.raises(InputError, match="lacks the metadata"):
+        load_weights(path)
+
+
+def test_a_standard_deviation_of_zero_is_named(tmp_path, model):
+    save_weights(tmp_path / "net.safetensors", model, {"image_mean": 0.5, "image_std": 0.0})
+    with pytest.raises(InputError, match="the second positive"):
+        load_weights(tmp_path / "net.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("tensor", "message"),
+    [(torch.ones(2, dtype=torch.float64), "b in float64"), (torch.tensor([1, torch.nan]), "NaN or infinity in b")],
+)
+def test_weights_of_another_type_or_not_finite_are_named(tmp_path, tensor, message):
+    path = tmp_path / "net.safetensors"
+    save_file({"a": torch.zeros(2), "b": tensor}, path, {"unet_paper": json.dumps(METADATA)})
+    with pytest.raises(InputError, match=message):
+        load_weights(path)
+
+
+def test_weights_of_another_shape_name_tensor_and_shapes(tmp_path, model):
+    path = tmp_path / "net.safetensors"
+    tensors = {name: value.contiguous() for name, value in model.state_dict().items()}
+    network = {**vars(model.config), "base_channels": 4}
+    save_file(tensors, path, {"unet_paper": json.dumps({**METADATA, "network": network})})
+    with pytest.raises(InputError, match=r"contracting\.0\.0\.bias is \[2\], needed: \[4\]"):
+        load_weights(path)
+
+
+def test_weights_of_another_kind_of_network_are_named(tmp_path):
+    save_weights(tmp_path / "net.safetensors", torch.nn.Linear(1, 1), METADATA)
+    with pytest.raises(InputError, match="does not hold a U-Net"):
+        load_weights(tmp_path / "net.safetensors")
+
+
+def trained(**options):
+    model, curve = train(small_recipe(), *small_stack(), seed=3, **options)
+    return model.state_dict(), curve
+
+
+@pytest.fixture(scope="module")
+def whole():
+    """A training of eight steps without a checkpoint: weights and curve."""
+    return trained()
+
+
+def assert_same_bits(weights, whole):
+    for name, want in whole[0].items():
+        assert torch.equal(weights[name], want), name
+
+
+def test_a_training_repeats_to_the_same_bits_and_checkpoints_do_not_change_it(tmp_path, whole):
+    saved, curve = trained(folder=tmp_path, checkpoint_seconds=0)
+    assert_same_bits(saved, whole)
+    assert len(curve.loss) == len(curve.seconds) == len(curve.learning_rate) == 8
+    assert [p.name for p in tmp_path.iterdir()] == [CHECKPOINT]
+    ended, again = trained(folder=tmp_path, resume=True)
+    assert_same_bits(ended, whole)
+    assert again == curve
+
+
+@pytest.mark.parametrize(("optimizer", "stop"), [("sgd", signal.SIGTERM), ("adam", signal.SIGINT)])
+def test_a_stopped_training_resumes_to_the_same_bits(tmp_path, optimizer, stop):
+    recipe, steps = small_recipe(optimizer=optimizer), []
+    whole = train(recipe, *small_stack(), seed=3)[0].state_dict(), None
+
+    def stop_once(step, loss):
+        steps.append(step)
+        if step == 4:
+            signal.raise_signal(stop)
+
+    with pytest.raises(Interrupted, match="stopped after step 5 of 8"):
+        train(recipe, *small_stack(), seed=3, folder=tmp_path, report=stop_once)
+    rest, curve = train(recipe, *small_stack(), seed=3, folder=tmp_path, resume=True, report=stop_once)
+    assert len(curve.loss) == 8
+    assert steps == list(range(1, 9))
+    assert_same_bits(rest.state_dict(), whole)
+
+
+def test_without_resume_a_training_begins_anew(tmp_path, whole):
+    with pytest.raises(Interrupted):
+        trained(folder=tmp_path, report=lambda step, loss: signal.raise_signal(signal.SIGTERM))
+    steps = []
+    again, _ = trained(folder=tmp_path, report=lambda step, loss: steps.append(step))
+    assert steps == list(range(1, 9))
+    assert_same_bits(again, whole)
+
+
+KILLED = """
+import os, signal, sys
+from small_training import small_recipe, small_stack
+from unet_paper import checkpoint
+from unet_paper.train import train
+
+save_file, steps = checkpoint.save_file, []
+
+def save(tensors, path, metadata):
+    save_file(tensors, path, metadata)
+    if len(steps) == 5:
+        os.truncate(path, 1000)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+checkpoint.save_file = save
+report = lambda step, loss: steps.append(step)
+train(small_recipe(), *small_stack(), seed=3, folder=sys.argv[1], checkpoint_seconds=0, report=report)
+"""
+
+
+def test_killed_while_it_writes_a_training_still_ends_in_the_same_bits(tmp_path, whole):
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    killed = subprocess.run([sys.executable, "-c", KILLED, tmp_path], env=environment)
+    assert killed.returncode == -signal.SIGKILL
+    assert len(list(tmp_path.iterdir())) == 2  # the checkpoint of step 4 and a part of that of step 5
+    steps = []
+    ended, _ = trained(folder=tmp_path, resume=True, report=lambda step, loss: steps.append(step))
+    assert steps == [5, 6, 7, 8]
+    assert_same_bits(ended, whole)
+    assert [p.name for p in tmp_path.iterdir()] == [CHECKPOINT]
+
+
+class TwoNames(UNet):
+    """One layer under two names, as libraries have it: safetensors refuses to write shared memory."""
+
+    def __init__(self, **network):
+        super().__init__(**network)
+        self.last = self.score
+
+
+def test_a_network_with_a_layer_of_two_names_is_kept_and_resumed(tmp_path):
+    recipe = replace(small_recipe(), network=lambda: TwoNames(base_channels=4))
+    whole, _ = train(recipe, *small_stack(), seed=3)
+    stop = lambda step, loss: step == 3 and signal.raise_signal(signal.SIGTERM)  # noqa: E731
+    with pytest.raises(Interrupted):
+        train(recipe, *small_stack(), seed=3, folder=tmp_path, report=stop)
+    resumed, _ = train(recipe, *small_stack(), seed=3, folder=tmp_path, resume=True)
+    assert all(torch.equal(value, resumed.state_dict()[name]) for name, value in whole.state_dict().items())
+    save_weights(tmp_path / "net.safetensors", whole, METADATA)
+    _, tensors = read_weights(tmp_path / "net.safetensors", TwoNames(base_channels=4))
+    assert torch.equal(tensors["last.weight"], whole.score.weight)
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    """The checkpoint of a finished training."""
+    folder = tmp_path_factory.mktemp("kept")
+    trained(folder=folder)
+    return folder / CHECKPOINT
+
+
+def changed(array):
+    array = array.copy()
+    array[1, 5, 7] = 1 - array[1, 5, 7]
+    return array
+
+
+IMAGES, LABELS = small_stack()
+
+
+@pytest.mark.parametrize(
+    ("recipe", "options", "message"),
+    [
+        ({}, {"seed": 4}, "seed 3, not 4"),
+        ({"learning_rate": 0.5}, {}, r"optimizer.lr 0.002, not 0.5, schedule.peak 0.002, not 0.5"),
+        ({}, {"images": changed(IMAGES)}, r"data \w{64}, not \w{64}"),
+        ({}, {"labels": changed(LABELS)}, r"data \w{64}, not \w{64}"),
+        ({}, {"weights": UNet(base_channels=4).state_dict()}, r"weights None, not \w{64}"),
+    ],
+)
+def test_a_checkpoint_of_other_settings_or_data_is_refused_and_kept(kept, recipe, options, message):
+    before = kept.read_bytes()
+    run = {"images": IMAGES, "labels": LABELS, "seed": 3} | options
+    with pytest.raises(InputError, match=f"was trained with {message}; use another folder"):
+        train(small_recipe(**recipe), **run, folder=kept.parent, resume=True)
+    assert kept.read_bytes() == before
+
+
+def test_a_file_that_is_no_checkpoint_is_refused(tmp_path):
+    (tmp_path / CHECKPOINT).write_bytes(b"not a safetensors file")
+    with pytest.raises(InputError, match="is not a checkpoint of this program"):
+        trained(folder=tmp_path, resume=True)
+
+
+@pytest.mark.parametrize("damage", ["a curve that is cut", "a velocity that is missing", "no velocity at all"])
+def test_an_incomplete_checkpoint_is_refused(tmp_path, kept, damage):
+    tensors = load_file(kept)
+    with safe_open(kept, "pt") as file:
+        state = json.loads(file.metadata()["state"])
+    velocities = sorted(name for name in tensors if name.endswith("velocity"))
+    if damage == "a curve that is cut":
+        state["curve"]["loss"].pop()
+    for name in {"a velocity that is missing": velocities[:1], "no velocity at all": velocities}.get(damage, []):
+        del tensors[name]
+    save_file(tensors, tmp_path / CHECKPOINT, {"state": json.dumps(state)})
+    with pytest.raises(InputError, match="is damaged: its curve or the state of its optimizer is incomplete"):
+        trained(folder=tmp_path, resume=True)
+
+
+def test_a_full_disk_is_told_in_one_sentence_and_the_last_checkpoint_stays(tmp_path, kept, monkeypatch):
+    before = kept.read_bytes()
+    (tmp_path / CHECKPOINT).write_bytes(before)
+
+    def full(*_):
+        raise SafetensorError("I/O error: No space left on device")
+
+    monkeypatch.setattr(checkpoints, "save_file", full)
+    with pytest.raises(InputError, match=r"cannot write .*checkpoint\.safetensors: .*No space left on device"):
+        trained(folder=tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == [CHECKPOINT]
+    assert (tmp_path / CHECKPOINT).read_bytes() == before

@@ -1,0 +1,32 @@
+"""Where a network runs and in which precision."""
+
+import pytest
+import torch
+
+from unet_paper.device import choose_device, choose_precision
+from unet_paper.errors import InputError
+
+
+@pytest.mark.parametrize("available", [True, False])
+def test_auto_is_cuda_where_there_is_one(monkeypatch, available):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: available)
+    assert choose_device("cpu") == "cpu"
+    assert choose_device("auto") == ("cuda" if available else "cpu")
+
+
+def test_an_absent_or_unknown_device_is_named(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(InputError, match="PyTorch finds none here"):
+        choose_device("cuda")
+    with pytest.raises(InputError, match="must be one of auto, cpu, cuda"):
+        choose_device("tpu")
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_bfloat16_is_chosen_where_the_device_computes_in_it(monkeypatch, native):
+    precision = "bfloat16" if native else "float32"
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *, including_emulation: native)
+    assert choose_precision("cuda:0") == precision
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", None)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512" if native else "AVX2")
+    assert choose_precision("cpu") == precision
