@@ -398,8 +398,6 @@ def segment(arguments: argparse.Namespace) -> None:
 
 def predict_zarr(arguments: argparse.Namespace) -> None:
     """Write the same of a volume of any size, block by block."""
-    if arguments.scale is not None:
-        raise InputError("--scale is for TIFF files; the numbers of a volume are divided by the range of their type")
     from unet_paper.engine import cluster
     from unet_paper.volume import predict_volume
 
@@ -408,6 +406,7 @@ def predict_zarr(arguments: argparse.Namespace) -> None:
         arguments.probability,
         arguments.weights,
         rotations=arguments.rotations,
+        full_range=arguments.scale,
         device=arguments.device,
         connect=partial(cluster, workers=arguments.workers, scheduler=arguments.scheduler, note=note),
         note=note,

@@ -54,6 +54,7 @@ class Job:
     device: str
     precision: str
     block: int
+    full_range: float
 
 
 def predict_volume(
@@ -62,6 +63,7 @@ def predict_volume(
     weights: str | Path,
     *,
     rotations: str = "eight",
+    full_range: float | None = None,
     device: str = "auto",
     precision: str | None = None,
     connect: Callable = nullcontext,
@@ -80,6 +82,8 @@ def predict_volume(
         Of a network of one channel and two classes.
     rotations : {"eight", "none"}
         Average over the eight symmetries of the square, or no average.
+    full_range : float, optional
+        As in `unet_paper.volume_io.open_volume`.
     device : {"auto", "cpu", "cuda"}
         Of every worker.
     precision : {"bfloat16", "float32"}, optional
@@ -107,7 +111,7 @@ def predict_volume(
     if not out.parent.is_dir():
         raise InputError(f"cannot write {out}: the folder does not exist")
     check_folder(out.parent)
-    volume = open_volume(source)
+    volume = open_volume(source, full_range=full_range)
     model, metadata = load_weights(weights)
     if (model.config.in_channels, model.config.n_classes) != (1, 2):
         raise InputError(f"{weights} holds a network of other than 1 channel and 2 classes")
@@ -132,8 +136,8 @@ def predict_volume(
             return
     with connect() as client:
         if not out.exists():
-            if volume.array.dtype.kind == "f":
-                check = partial(check_block, _absolute(source), manifest["input_sha256"])
+            if volume.may_exceed:
+                check = partial(check_block, _absolute(source), manifest["input_sha256"], volume.full_range)
                 follow(run_tasks(client, check, blocks), len(blocks), "check")
             manifest["precision"] = precision or next(run_tasks(client, fast_precision, [device]))
             create_output(out, volume, block, manifest)
@@ -148,6 +152,7 @@ def predict_volume(
             device=device,
             precision=manifest["precision"],
             block=block,
+            full_range=volume.full_range,
         )
         results = run_tasks(client, partial(predict_block, job), missing)
         follow(results, len(blocks), "predict", done=len(blocks) - len(missing))
@@ -239,9 +244,9 @@ def block_probability(model, volume, place, *, mean, std, rotations, precision, 
         return probability[tuple(inside)].clamp(0, 1).cpu().numpy()
 
 
-def check_block(source: str, input_sha256: str, place: tuple[int, slice, slice]) -> None:
-    """Raise `InputError` if a block cannot be read or holds floats beyond [0, 1]."""
-    reopened(source, input_sha256).read(*place)
+def check_block(source: str, input_sha256: str, full_range: float, place: tuple[int, slice, slice]) -> None:
+    """Raise `InputError` if a block cannot be read or holds pixels beyond the full range."""
+    reopened(source, input_sha256, full_range).read(*place)
 
 
 def fast_precision(device: str) -> str:
@@ -256,9 +261,9 @@ def sha256(path: str | Path) -> str:
 
 
 @lru_cache(maxsize=1)
-def reopened(source, input_sha256):
+def reopened(source, input_sha256, full_range):
     """The input of a hash, opened once a process."""
-    return open_volume(source)
+    return open_volume(source, full_range=full_range)
 
 
 @lru_cache(maxsize=1)
@@ -271,7 +276,7 @@ def opened(job):
     device = choose_device(job.device)
     model, metadata = load_weights(job.weights)
     model = model.to(device, memory_format=torch.channels_last).eval()
-    return model, metadata, reopened(job.source, job.input_sha256), open_output(Path(job.out)), device
+    return model, metadata, reopened(job.source, job.input_sha256, job.full_range), open_output(Path(job.out)), device
 
 
 def _absolute(path):

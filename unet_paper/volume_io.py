@@ -18,7 +18,7 @@ import numpy as np
 import tifffile
 
 from unet_paper.errors import InputError
-from unet_paper.tiff import MOST_CHANNELS, _complaints, _first_sentence, _voxel_size
+from unet_paper.tiff import MOST_CHANNELS, _complaints, _first_sentence, _pixels, _voxel_size
 
 try:
     import zarr
@@ -44,6 +44,10 @@ class Volume:
         Indexed like an ndarray.
     z : int or None
         Axis of the slices in `array`; all others but the last two have length 1.
+    full_range : float
+        What the pixels are divided by.
+    zero_is_white : bool
+        Whether they are inverted then.
     voxel_size, unit
         As in `unet_paper.tiff.Stack`.
     """
@@ -51,6 +55,8 @@ class Volume:
     name: str
     array: object
     z: int | None
+    full_range: float = 1
+    zero_is_white: bool = False
     voxel_size: tuple[float, float, float] | None = None
     unit: str | None = None
 
@@ -60,16 +66,24 @@ class Volume:
         return (1 if self.z is None else self.array.shape[self.z], *self.array.shape[-2:])
 
     @property
+    def may_exceed(self) -> bool:
+        """Whether pixels of this type can lie outside 0 and the full range."""
+        dtype = self.array.dtype
+        return not (dtype.kind == "b" or (dtype.kind == "u" and np.iinfo(dtype).max <= self.full_range))
+
+    @property
     def note(self) -> str | None:
         """One sentence if the pixels are converted in a way the user should know of."""
-        if self.array.dtype.kind == "u" and self.array.dtype.itemsize == 2:
-            return f"{self.name} has 16-bit pixels, which are divided by 65535"
-        return None
+        dtype = self.array.dtype
+        known = dtype == np.uint8 or self.full_range == 1
+        notes = [] if known else [f"has pixels of the type {dtype.name}, which are divided by {self.full_range:g}"]
+        notes += ["says that 0 is white, and is inverted"] if self.zero_is_white else []
+        return f"{self.name} {' and '.join(notes)}" if notes else None
 
     def read(self, z: int, rows: slice, columns: slice) -> np.ndarray:
         """Gray values of a part of a slice, float32 in [0, 1].
 
-        Raises `InputError` if it cannot be read, or floats in it are not within [0, 1].
+        Raises `InputError` if it cannot be read, or its pixels are not within 0 and the full range.
         """
         index = [0] * (len(self.array.shape) - 2)
         if self.z is not None:
@@ -82,51 +96,62 @@ class Volume:
             raise InputError(f"cannot read {self.name}, {place}: {_first_sentence(error)}") from error
         if complaints:
             raise InputError(f"cannot read {self.name}, {place}: {complaints[0]}")
-        if part.dtype.kind == "u":
-            return (part / np.float32(np.iinfo(part.dtype).max)).astype(np.float32)
-        if part.dtype.kind == "f" and not (part.min() >= 0 and part.max() <= 1):
-            raise InputError(f"{self.name}, {place}, has values from {part.min():g} to {part.max():g}; must be 0 to 1")
-        return part.astype(np.float32)
+        low, high = part.min(), part.max()
+        if not (low >= 0 and high <= self.full_range):
+            raise InputError(
+                f"{self.name}, {place}, has pixels from {low:g} to {high:g}; they must be 0 to {self.full_range:g}"
+            )
+        if self.full_range != 1:
+            part = part / np.float32(self.full_range)
+        return (1 - part if self.zero_is_white else part).astype(np.float32)
 
 
-def open_volume(name: str | Path) -> Volume:
+def open_volume(name: str | Path, *, full_range: float | None = None) -> Volume:
     """Open a volume for reading.
 
     Parameters
     ----------
     name : path-like
         A TIFF, a folder that is an OME-Zarr image or a zarr array, or ``FILE.h5:/path``.
+    full_range : float, optional
+        As in `unet_paper.tiff.read_images`; by default 255 for uint8, 65535 for uint16 or what a TIFF says, else 1.
 
     Raises
     ------
     InputError
         If it is missing, damaged, of another format, empty, not of two or three axes and one channel, or of a type
-        other than uint8, uint16, bool or float.
+        other than uint8, uint16, bool or float while `full_range` is not given.
     """
     name, path = str(name), Path(name)
     hdf5 = HDF5.fullmatch(name)
     if not (Path(hdf5[1]) if hdf5 else path).exists():
         raise InputError(f"{hdf5[1] if hdf5 else name} does not exist")
     if path.suffix == ".n5" or (path / "attributes.json").is_file():
-        raise InputError(
-            f"{name} is N5, which zarr 3 does not read; it must be copied to zarr, for example by tensorstore"
-        )
+        raise InputError(f"{name} is N5, which zarr 3 does not read; it must be zarr: tensorstore can copy it")
+    kind = "HDF5" if hdf5 else "zarr" if path.is_dir() else "TIFF"
+    pixels = None
     try:
         if hdf5:
             array, axes, voxel_size, unit = _open_hdf5(hdf5[1], hdf5[2])
         elif path.is_dir():
             array, axes, voxel_size, unit = _open_zarr(path)
         else:
-            array, axes, voxel_size, unit = _open_tiff(path)
+            array, axes, voxel_size, unit, pixels = _open_tiff(path)
     except InputError:
         raise
     except Exception as error:  # a damaged file makes libraries fail in many ways
-        kind = "HDF5" if hdf5 else "zarr" if path.is_dir() else "TIFF"
         raise InputError(f"cannot read {name} as {kind}: {_first_sentence(error)}") from error
     dtype = array.dtype
-    if not (dtype.kind in "bf" or (dtype.kind == "u" and dtype.itemsize <= 2)):
+    if pixels and pixels.palette is not None:
+        raise InputError(f"{name} has a palette; it must have gray values")
+    if dtype.kind not in "uifb" or (
+        full_range is None and (dtype.kind == "i" or (dtype.itemsize > 2 and dtype.kind == "u"))
+    ):
         raise InputError(f"{name} has pixels of the type {dtype}; they must be uint8, uint16, or float in [0, 1]")
-    return Volume(name, array, _slice_axis(name, axes, array.shape), voxel_size, unit)
+    if full_range is None:
+        full_range = 1 if dtype.kind in "fb" else pixels.full_range if pixels else np.iinfo(dtype).max
+    white = bool(pixels and pixels.zero_is_white)
+    return Volume(name, array, _slice_axis(name, axes, array.shape), full_range, white, voxel_size, unit)
 
 
 def _slice_axis(name, axes, shape):
@@ -154,10 +179,11 @@ def _open_tiff(path):
         series = tiff.series[0]
         array = zarr.open_array(series.aszarr(level=0), mode="r")
         voxel_size, unit = _voxel_size(tiff)
+        pixels = _pixels(tiff, np.zeros(1, array.dtype))  # as the file says; that no pixel exceeds it is seen later
         weakref.finalize(array, stack.pop_all().close)  # open as long as its pixels may be read
     if complaints:
         raise InputError(f"cannot read {path} as TIFF: it is damaged or truncated ({complaints[0]})")
-    return array, series.axes.lower(), voxel_size, unit
+    return array, series.axes.lower(), voxel_size, unit, pixels
 
 
 def _open_hdf5(path, dataset):
