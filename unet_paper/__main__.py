@@ -6,6 +6,7 @@ it runs, so that help comes at once.
 
 import argparse
 import sys
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -331,8 +332,8 @@ def train(arguments: argparse.Namespace) -> None:
     )
     recipe = paper_recipe(config)
     folder = make_folder(arguments.weights.with_name(f".{arguments.weights.stem}-training"))
-    with locked(folder):
-        with tqdm(total=recipe.steps, desc="train", unit="step", disable=None) as bar:
+    try:
+        with locked(folder), tqdm(total=recipe.steps, desc="train", unit="step", disable=None) as bar:
 
             def report(step, loss):
                 bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
@@ -349,11 +350,13 @@ def train(arguments: argparse.Namespace) -> None:
                 report=report,
                 weights=begun.state_dict() if begun else None,
             )
-        metadata = gray_statistics(images[:n_train]) | {"recipe": recipe.configuration, "seed": arguments.seed}
-        save_weights(arguments.weights, model, metadata)
-        for left in folder.iterdir():
-            left.unlink()
-    folder.rmdir()
+            metadata = gray_statistics(images[:n_train]) | {"recipe": recipe.configuration, "seed": arguments.seed}
+            save_weights(arguments.weights, model, metadata)
+            for left in folder.iterdir():
+                left.unlink()
+    finally:
+        with suppress(OSError):  # it holds the checkpoint of a training that was stopped
+            folder.rmdir()
     print(f"wrote {arguments.weights}: trained on {n_train} slices")
     if arguments.hold_out:
         _score_held_out(model, images[n_train:], truth[n_train:], metadata, device)

@@ -1,0 +1,131 @@
+"""``unet-paper train``: what reaches the training, what is held out, and how a stopped one goes on."""
+
+import numpy as np
+import pytest
+
+from data_scripts.phantom import make_phantom
+from unet_paper import __main__ as commands
+from unet_paper import train as training
+from unet_paper.checkpoint import load_weights
+from unet_paper.config import NetworkConfig, TrainingConfig
+from unet_paper.errors import Interrupted
+from unet_paper.tiff import write_stack
+
+SMALL = ("--base-channels", "2", "--steps", "2", "--device", "cpu")
+
+
+@pytest.fixture(scope="module")
+def stacks():
+    return make_phantom(3, 40, 48, seed=0)
+
+
+@pytest.fixture
+def train(stacks, tmp_path, monkeypatch):
+    """The command on three slices of 40 x 48, with its output for paths as they are given."""
+    for name, stack in zip(("images", "labels"), stacks):
+        write_stack(tmp_path / f"{name}.tif", stack)
+    monkeypatch.chdir(tmp_path)
+    return lambda *options, out="net.safetensors": commands.main(["train", "images.tif", "labels.tif", out, *options])
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """What reaches `unet_paper.train.train`."""
+    calls, original = [], training.train
+
+    def spy(*arguments, **options):
+        calls.append((arguments, options))
+        return original(*arguments, **options)
+
+    monkeypatch.setattr(training, "train", spy)
+    return calls
+
+
+def test_the_network_learns_from_all_slices_but_those_held_out_and_is_scored_on_these(train, asked, stacks, capsys):
+    assert train(*SMALL, "--hold-out", "1", "--seed", "7") == 0
+    (((recipe, images, labels), options),) = asked
+    np.testing.assert_array_equal(images, (stacks[0][:2] / 255).astype(np.float32))
+    np.testing.assert_array_equal(labels, stacks[1][:2] > 0)
+    assert (recipe.steps, options["seed"], options["weights"]) == (2, 7, None)
+    printed = capsys.readouterr().out
+    assert "trained on 2 slices" in printed
+    assert "on the 1 slices held out" in printed
+    assert "V_Rand" in printed
+
+
+def test_the_weights_are_kept_with_what_they_need_and_nothing_else_is_left(train, stacks, tmp_path):
+    assert train(*SMALL) == 0
+    model, metadata = load_weights("net.safetensors")
+    assert model.config.base_channels == 2
+    assert metadata["image_mean"] == pytest.approx(stacks[0].mean() / 255)
+    assert metadata["recipe"]["steps"] == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["images.tif", "labels.tif", "net.safetensors"]
+
+
+def test_by_default_the_recipe_is_the_papers(train, monkeypatch):
+    class Seen(Exception):
+        pass
+
+    def stop(recipe, *_, **__):
+        raise Seen(recipe.configuration)
+
+    monkeypatch.setattr(training, "train", stop)
+    with pytest.raises(Seen) as seen:
+        train("--device", "cpu")
+    (configuration,) = seen.value.args
+    assert configuration["steps"] == TrainingConfig.steps
+    assert configuration["network"]["base_channels"] == NetworkConfig.base_channels
+    assert configuration["optimizer"]["name"] == "MomentumSGD"
+
+
+def test_other_weights_are_gone_on_from(train, asked):
+    assert train(*SMALL) == 0
+    assert train("--init", "net.safetensors", *SMALL[2:], "--optimizer", "adam", out="next.safetensors") == 0
+    begun = load_weights("net.safetensors")[0].state_dict()
+    recipe, given = asked[1][0][0], asked[1][1]["weights"]
+    assert recipe.configuration["network"]["base_channels"] == 2
+    assert recipe.configuration["optimizer"]["name"] == "Adam"
+    assert all((given[name] == value).all() for name, value in begun.items())
+
+
+def test_a_training_that_was_stopped_goes_on_with_the_same_command(train, monkeypatch, tmp_path):
+    original = training.train
+
+    def stopped(*arguments, **options):
+        original(*arguments, **options)
+        raise Interrupted("stopped after step 2 of 2")
+
+    monkeypatch.setattr(training, "train", stopped)
+    assert train(*SMALL) == 130
+    assert (tmp_path / ".net-training" / training.CHECKPOINT).exists()
+    assert not (tmp_path / "net.safetensors").exists()
+    monkeypatch.setattr(training, "train", original)
+    monkeypatch.setattr(training.Descent, "__call__", lambda *_: pytest.fail("a step was taken again"))
+    assert train(*SMALL) == 0
+    assert load_weights("net.safetensors")[0].config.base_channels == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--hold-out", "3"), "leaves no slice"),
+        (("--seed", "-1"), "the seed is -1"),
+        (("--init", "images.tif"), "is not a safetensors file"),
+    ],
+)
+def test_what_cannot_be_is_one_sentence_and_writes_nothing(train, tmp_path, capsys, options, words):
+    assert train(*SMALL, *options) == 2
+    error = capsys.readouterr().err
+    assert words in error
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["images.tif", "labels.tif"]
+
+
+def test_weights_of_another_width_and_other_names_are_refused(train, capsys):
+    assert train(*SMALL) == 0
+    assert train("--init", "net.safetensors", "--base-channels", "4", out="next.safetensors") == 2
+    assert train(*SMALL, out="net.pt") == 2
+    told = capsys.readouterr().err
+    assert "has 2 base channels" in told
+    assert "must end" in told
