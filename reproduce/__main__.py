@@ -34,21 +34,10 @@ GROUPS = {
     },
 }
 COMMANDS = {name: entry for group in GROUPS.values() for name, entry in group.items()}
-WITH_DATA = (
-    "table1",
-    "figure1",
-    "figure2",
-    "figure3",
-    "elastic",
-    "sweep",
-    "ablations",
-    "systems",
-    "benchmark",
-    "verify",
-)
-WITH_DEVICE = ("quick", "table1", "sweep", "ablations", "systems", "benchmark")
+WITH_DATA = ("table1", "figure2", "figure3", "elastic", "sweep", "ablations", "systems", "benchmark", "verify")
+WITH_DEVICE = ("quick", "table1", "figure2", "sweep", "ablations", "systems", "benchmark")
+WITH_SEED = ("quick", "table1", "figure2", "elastic", "sweep", "ablations", "systems")
 OF_RESULTS = ("list", "render", "verify")
-WITH_SEED = ("quick", "table1", "sweep", "ablations", "systems", "figure2", "figure3", "elastic")
 
 
 def parser(chosen):

@@ -53,7 +53,7 @@ def execute(runs: list[Run], data, *, device: str, out: Path, resume: bool = Tru
                 records.append(record, path)
                 made.append(record)
                 print(summary(record), flush=True)
-        except (MemoryError, RuntimeError) as error:
+        except (MemoryError, RuntimeError, ValueError) as error:
             if not is_out_of_memory(error):
                 raise
             print(f"left out: {error}")

@@ -7,7 +7,8 @@ from data_scripts.phantom import write_phantom
 from reproduce import records
 from reproduce.baselines.unet import build
 from reproduce.data import load_data
-from reproduce.experiment import options, scoring, training
+from reproduce.experiment import scoring, training
+from unet_paper import recipe
 
 
 @pytest.fixture(scope="session")
@@ -32,8 +33,8 @@ def method():
 @pytest.fixture
 def tiny(monkeypatch):
     """Commands take the values of `method` for the paper's."""
-    monkeypatch.setattr(options, "ExperimentConfig", tiny_config)
-    monkeypatch.setattr("unet_paper.device.choose_precision", lambda device: "float32")
+    monkeypatch.setattr(recipe, "ExperimentConfig", tiny_config)
+    monkeypatch.setattr(recipe, "choose_precision", lambda device: "float32")
 
 
 @pytest.fixture

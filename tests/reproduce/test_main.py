@@ -160,6 +160,9 @@ def test_words_that_are_no_command_or_option_are_refused(words, capsys):
     assert "error: " in capsys.readouterr().err
 
 
-def test_shared_options_are_of_commands_that_exist():
-    of = {*commands.WITH_DATA, *commands.WITH_DEVICE, *commands.WITH_SEED, *commands.OF_RESULTS}
-    assert of <= set(commands.COMMANDS)
+@pytest.mark.parametrize("name", commands.COMMANDS)
+def test_a_command_has_the_shared_options_that_it_reads_and_no_others(name):
+    module, _ = commands.COMMANDS[name]
+    source = (ROOT / "reproduce" / f"{module.replace('.', '/')}.py").read_text(encoding="utf-8")
+    shared = {"data": commands.WITH_DATA, "device": commands.WITH_DEVICE, "seed": commands.WITH_SEED}
+    assert {o for o in shared if name in shared[o]} == {o for o in shared if f"arguments.{o}" in source}
