@@ -154,7 +154,7 @@ def test_an_account_without_provenance_is_damaged(trained, folder, work):
 
 def test_a_folder_in_which_another_process_is_at_work_is_refused(trained, folder, work):
     folder.mkdir(parents=True)
-    with locked(folder), pytest.raises(InputError, match="another process is at work") as told:
+    with locked(folder), pytest.raises(InputError, match="another process works") as told:
         trained()
     assert str(folder) in str(told.value)
     assert not work.trained
