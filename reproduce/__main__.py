@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from unet_paper.command import INTERRUPTED, exit_status
+from unet_paper.config import AugmentationConfig
 from unet_paper.errors import Interrupted
 from unet_paper.files import check_folder
 
@@ -31,6 +32,27 @@ GROUPS = {
         "compare": ("report.compare", "two record files side by side, with a verdict"),
         "verify": ("verify", "score every stored map again and compare with its record"),
         "publish": ("publish", "take what was run into results/"),
+    },
+}
+FIGURES = {  # arguments here, since the modules that draw import torch and matplotlib
+    "figure1": {"--input-size": {"type": int, "default": 572, "help": "side of the tile, pixels (default: 572)"}},
+    "figure2": {"--weights": {"type": Path, "help": "of a trained network (default: untrained, 8 channels)"}},
+    "figure3": {
+        "--slice": {"type": int, "default": 0, "help": "slice of the training stack, from 0 (default: 0)"},
+        "--crop": {"type": int, "default": 256, "help": "side of the part that is drawn, pixels (default: 256)"},
+    },
+    "elastic": {
+        "--sigma": {
+            "type": float,
+            "default": AugmentationConfig.sigma,
+            "help": f"standard deviation of the nodes, pixels (default: {AugmentationConfig.sigma:g})",
+        }
+    },
+    "segmentation": {
+        "stack": {"type": Path, "metavar": "STACK.tif"},
+        "probability": {"type": Path, "metavar": "PROBABILITY.tif", "help": "written by unet-paper predict"},
+        "labels": {"type": Path, "metavar": "LABELS.tif", "help": "written by unet-paper segment"},
+        "--slice": {"type": int, "default": 0, "help": "slice of the stack, from 0 (default: 0)"},
     },
 }
 COMMANDS = {name: entry for group in GROUPS.values() for name, entry in group.items()}
@@ -72,7 +94,10 @@ def parser(chosen):
             sub.add_argument("--out", type=Path, default=RESULTS, help="folder of the records (default: results)")
         elif name != "compare":
             sub.add_argument("--out", type=Path, default=RUNS, help="folder of what is run (default: runs)")
-        importlib.import_module(f"reproduce.{module}").add_arguments(sub)
+        for flag, options in FIGURES.get(name, {}).items():
+            sub.add_argument(flag, **options)
+        if name not in FIGURES:
+            importlib.import_module(f"reproduce.{module}").add_arguments(sub)
     return top
 
 

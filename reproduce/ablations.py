@@ -10,18 +10,8 @@ deformation is the key to it.
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 
-from reproduce.baselines import common, variants
-from reproduce.data import load_data
-from reproduce.experiment.execute import execute
-from reproduce.experiment.options import (
-    add_recipe_arguments,
-    recipe_arguments,
-    recipe_conditions,
-    whole,
-)
-from reproduce.experiment.run import Method, Run, splits
+from reproduce.experiment.options import add_recipe_arguments, recipe_arguments, recipe_conditions, whole
 from unet_paper.config import ROTATIONS
-from unet_paper.recipe import paper_recipe, recipe_config
 
 
 @dataclass(frozen=True)
@@ -34,19 +24,19 @@ class Ablation:
         The row's heading.
     changes : dict
         Part of an `ExperimentConfig` to the fields that change.
-    network, sampler : callable or None
-        From `reproduce.baselines.variants`, in place of `UNet` and `weighted_sampler`.
-    tile : int or None
-        Side of input and output of a training tile, of a padded network.
+    network, sampler : str or None
+        Name in `reproduce.baselines.variants` of what takes the place of `UNet` and `weighted_sampler`.
+    padded : bool
+        Whether the network is padded, so that tiles of a slice's side lose nothing.
     predict : dict
         Keyword arguments of `predict_stack` beside the U-Net's.
     """
 
     title: str
     changes: dict = field(default_factory=dict)
-    network: object = None
-    sampler: object = None
-    tile: int | None = None
+    network: str | None = None
+    sampler: str | None = None
+    padded: bool = False
     predict: dict = field(default_factory=dict)
 
 
@@ -64,19 +54,18 @@ ABLATIONS = {
     "border-everywhere": Ablation("border weight everywhere", {"weight_map": {"background_only": False}}),
     "padded": Ablation(
         "padded convolutions, 512 px tiles of which every pixel counts",
-        network=variants.padded_unet,
-        tile=common.TILE,
-        predict=common.PADDED_PREDICTION,
+        network="padded_unet",
+        padded=True,
     ),
     "zero-context": Ablation(
         "zeros instead of mirroring beyond the image",
-        sampler=variants.zero_padded_sampler,
+        sampler="zero_padded_sampler",
         predict={"padding": "zero"},
     ),
     "adam": Ablation("Adam at 1e-5, as the later tool", {"training": {"optimizer": "adam", "learning_rate": 1e-5}}),
     "adam-1e-4": Ablation("Adam at 1e-4", {"training": {"optimizer": "adam", "learning_rate": 1e-4}}),
-    "linear-up": Ablation("no ReLU after up-convolutions", network=variants.LinearUpUNet),
-    "released": Ablation("released variant: last up-convolution 128 to 128", network=variants.ReleasedUNet),
+    "linear-up": Ablation("no ReLU after up-convolutions", network="LinearUpUNet"),
+    "released": Ablation("released variant: last up-convolution 128 to 128", network="ReleasedUNet"),
 }
 
 
@@ -98,6 +87,10 @@ def add_arguments(parser):
 
 def run(arguments):
     """Run the command; returns the exit status."""
+    from reproduce.data import load_data
+    from reproduce.experiment.execute import execute  # torch, only now
+    from unet_paper.recipe import recipe_config
+
     data = load_data(arguments.data)
     config = recipe_config(arguments.device, **recipe_arguments(arguments))
     runs = runs_of(
@@ -122,20 +115,28 @@ def build(name, config):
     >>> build("no-dropout", ExperimentConfig()).recipe.configuration["network"]["dropout"]
     0.0
     """
+    from reproduce.baselines import common, variants
+    from reproduce.experiment.run import Method
+    from unet_paper.recipe import paper_recipe
+
     ablation = ABLATIONS[name]
     config = replace(config, **{part: replace(getattr(config, part), **new) for part, new in ablation.changes.items()})
     recipe = paper_recipe(config)
     if ablation.network:
-        recipe = replace(recipe, network=partial(ablation.network, **asdict(config.network)))
+        recipe = replace(recipe, network=partial(getattr(variants, ablation.network), **asdict(config.network)))
     if ablation.sampler:
-        recipe = replace(recipe, sampler=partial(ablation.sampler, **recipe.sampler.keywords))
-    if ablation.tile:
-        recipe = replace(recipe, sampler=partial(recipe.sampler, input_size=ablation.tile, output_size=ablation.tile))
-    return Method(name, ablation.title, recipe, {"depth": config.network.depth} | ablation.predict)
+        recipe = replace(recipe, sampler=partial(getattr(variants, ablation.sampler), **recipe.sampler.keywords))
+    predict = {"depth": config.network.depth} | ablation.predict
+    if ablation.padded:
+        recipe = replace(recipe, sampler=partial(recipe.sampler, input_size=common.TILE, output_size=common.TILE))
+        predict |= common.PADDED_PREDICTION
+    return Method(name, ablation.title, recipe, predict)
 
 
 def runs_of(config, names, *, folds, seeds, sizes, n_slices, rotations):
     """The runs of the ablations `names`, on `sizes` training slices if given: every first fold and seed comes first."""
+    from reproduce.experiment.run import Run, splits
+
     methods = [(name, build(name, config)) for name in names]
     experiment = "learning-curve" if sizes else "ablations"
     return [

@@ -9,19 +9,11 @@ the score.
 from dataclasses import replace
 from functools import partial
 
-import torch
-
 from reproduce.baselines import METHODS, build_method
-from reproduce.baselines.common import MissingLibrary, multiply_adds
-from reproduce.baselines.sliding_window import SlidingWindow, measure_speed
-from reproduce.data import load_data
-from reproduce.experiment.execute import execute
 from reproduce.experiment.options import add_recipe_arguments, positive, recipe_arguments, whole
-from reproduce.experiment.run import Run, splits
 from unet_paper import shapes
 from unet_paper.config import ROTATIONS
 from unet_paper.errors import InputError
-from unet_paper.recipe import recipe_config
 
 SLICE = 512  # side of an ISBI slice, pixels
 
@@ -38,6 +30,11 @@ def add_arguments(parser):
 
 def run(arguments):
     """Run the command; returns the exit status."""
+    from reproduce.data import load_data
+    from reproduce.experiment.execute import execute  # torch, only now
+    from reproduce.experiment.run import Run, splits
+    from unet_paper.recipe import recipe_config
+
     if arguments.seconds is not None and arguments.steps is not None:
         raise InputError("--steps and --seconds are two budgets; it must be one of them")
     data = load_data(arguments.data)
@@ -66,6 +63,8 @@ def build(names, config, *, seconds=None):
 
     A method whose library is missing is named and left out, unless it is the only one.
     """
+    from reproduce.baselines.common import MissingLibrary
+
     methods = []
     for name in names:
         try:
@@ -88,6 +87,11 @@ def cost(method, *, device):
         gflop_per_slice; for the sliding window patchwise_seconds_per_slice,
         dense_seconds_per_slice, speed_ratio and arithmetic_ratio.
     """
+    import torch
+
+    from reproduce.baselines.common import multiply_adds
+    from reproduce.baselines.sliding_window import SlidingWindow, measure_speed
+
     with torch.device("meta"):
         network = method.recipe.network().eval()
     measures = {"gflop_per_slice": slice_multiply_adds(method, network) * 2 / 1e9}
@@ -105,6 +109,8 @@ def cost(method, *, device):
 
 def slice_multiply_adds(method, network):
     """Multiply-adds of the one tile that holds a slice; `network` is on the device "meta"."""
+    from reproduce.baselines.common import multiply_adds
+
     predict = {"tile": shapes.output_size(shapes.input_size_for(SLICE)), "margin": shapes.context()} | method.predict
     side = predict["tile"] + 2 * predict["margin"]
     return multiply_adds(network, 1, 1, side, side)

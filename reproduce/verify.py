@@ -7,9 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from reproduce import records
-from reproduce.data import load_data
-from reproduce.experiment.scoring import score_map
-from reproduce.experiment.training import together
 from reproduce.report.select import as_row
 
 
@@ -20,6 +17,10 @@ def add_arguments(parser):
 
 def run(arguments):
     """Run the command; returns the exit status."""
+    from reproduce.data import load_data
+    from reproduce.experiment.scoring import score_map  # torch, only now
+    from reproduce.experiment.training import together
+
     data, out = load_data(arguments.data), Path(arguments.out)
     path = out / "records.jsonl"
     newest = {record.prediction: record for record in records.read(path) if record.prediction and record.scores}

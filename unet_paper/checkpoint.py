@@ -5,6 +5,7 @@ training that was stopped: weights, state of the optimiser, the course so far, a
 which alone it continues.
 """
 
+import hashlib
 import json
 import math
 from dataclasses import asdict
@@ -41,16 +42,25 @@ def save_weights(path: str | Path, model: torch.nn.Module, metadata: dict) -> No
     model : Module
     metadata : dict
         JSON-able. `load_weights` and the commands need ``image_mean`` and ``image_std``; the sizes of a
-        `UNet` are added as ``network``.
+        `UNet` are added as ``network``, and the SHA-256 of the weights, by which damage is noticed, as ``sha256``.
     """
     path = Path(path)
     if type(model) is UNet:  # a variant would come back as the paper's network
         metadata = {"network": asdict(model.config), **metadata}
     state = {name: value.cpu() for name, value in model.state_dict().items()}
     tensors = {name: value.clone(memory_format=torch.contiguous_format) for name, value in state.items()}
+    metadata = {**metadata, "sha256": tensors_sha256(tensors)}
     make_folder(path.parent)
     with atomic_write(path, failures=(OSError, SafetensorError)) as temporary:
         save_file(tensors, temporary, {METADATA: json.dumps(metadata)})
+
+
+def tensors_sha256(tensors: dict[str, torch.Tensor]) -> str:
+    """SHA-256 of the contents of tensors in the order of their names."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(tensors[name].detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def read_weights(path: str | Path, model: torch.nn.Module | None = None) -> tuple[dict, dict]:
@@ -75,6 +85,9 @@ def read_weights(path: str | Path, model: torch.nn.Module | None = None) -> tupl
         raise InputError(f"{path} lacks the metadata that save_weights writes: image_mean, image_std") from error
     if not (all(map(math.isfinite, numbers)) and numbers[1] > 0):
         raise InputError(f"{path} has image_mean and image_std {numbers}; they must be finite, the second positive")
+    expected = metadata.get("sha256")
+    if expected is not None and tensors_sha256(tensors) != expected:
+        raise InputError(f"{path} is damaged: the SHA-256 of its weights must be {expected}")
     tensors = {name: single_precision(path, name, tensor) for name, tensor in tensors.items()}
     if model is not None:
         check_shapes(path, tensors, model.state_dict())
@@ -148,10 +161,10 @@ def save_checkpoint(path: Path, model, optimizer, configuration: dict, curve: Cu
             if value is not None:
                 tensors[f"optimizer.{index}.{name}"] = torch.as_tensor(value)
     make_folder(path.parent)
-    state = json.dumps({"configuration": configuration, "curve": curve._asdict()})
+    state = {"configuration": configuration, "curve": curve._asdict(), "sha256": tensors_sha256(tensors)}
     with atomic_write(path, failures=(OSError, SafetensorError)) as temporary:
         copies = {name: value.clone(memory_format=torch.contiguous_format) for name, value in tensors.items()}
-        save_file(copies, temporary, {"state": state})  # a tensor of two names has a copy for each
+        save_file(copies, temporary, {"state": json.dumps(state)})  # a tensor of two names has a copy for each
 
 
 def load_checkpoint(path: Path, model, optimizer, configuration: dict) -> Curve:
@@ -187,6 +200,8 @@ def load_checkpoint(path: Path, model, optimizer, configuration: dict) -> Curve:
         lengths != {0} and optimizer.defaults.get("momentum") and set(restored["state"]) != {*trained}
     ):
         raise InputError(f"{path} is damaged: its curve or the state of its optimizer is incomplete; use --no-resume")
+    if tensors_sha256(tensors) != state.get("sha256"):
+        raise InputError(f"{path} is damaged: the SHA-256 of its tensors is not the recorded one; use --no-resume")
     model.load_state_dict(weights)
     optimizer.load_state_dict(restored)
     for parameter, kept in optimizer.state.items():

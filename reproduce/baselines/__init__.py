@@ -1,19 +1,20 @@
 """The methods of the results table by name; each has its own file and the source of its choices there."""
 
-from reproduce.baselines import fcn, keras_unet, mmsegmentation, modern, sliding_window, u2net, unet
+from importlib import import_module
 
-METHODS = {
-    "unet": unet.build,
-    "unet-adam": unet.build_adam,
-    "sliding-window": sliding_window.build,
-    "fcn": fcn.build,
-    "keras-unet": keras_unet.build,
-    "mmsegmentation": mmsegmentation.build,
-    "u2net": u2net.build,
-    "modern": modern.build,
+METHODS = {  # module and function, imported when they are asked for
+    "unet": "unet.build",
+    "unet-adam": "unet.build_adam",
+    "sliding-window": "sliding_window.build",
+    "fcn": "fcn.build",
+    "keras-unet": "keras_unet.build",
+    "mmsegmentation": "mmsegmentation.build",
+    "u2net": "u2net.build",
+    "modern": "modern.build",
 }
 
 
 def build_method(name, config):
     """The `Method` called `name`, for the values of an `ExperimentConfig` that it shares with the U-Net."""
-    return METHODS[name](config)
+    module, function = METHODS[name].split(".")
+    return getattr(import_module(f"reproduce.baselines.{module}"), function)(config)

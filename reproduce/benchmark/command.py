@@ -9,15 +9,6 @@ import itertools
 import time
 
 from reproduce import records
-from reproduce.benchmark.inference import benchmark_inference
-from reproduce.benchmark.metrics import benchmark_metrics
-from reproduce.benchmark.timing import Bench, ceilings, on_gpu
-from reproduce.benchmark.training import benchmark_training
-from reproduce.benchmark.weight_map import benchmark_weight_map
-from reproduce.data import load_example
-from reproduce.report.select import as_row
-from reproduce.report.tables import benchmarks
-from reproduce.report.text import measure_text
 from unet_paper.config import ExperimentConfig
 
 CHOICES = ("training", "inference", "metrics", "weight-map")
@@ -34,6 +25,16 @@ def add_arguments(parser):
 
 def run(arguments):
     """Run the command; returns the exit status."""
+    from reproduce.benchmark.inference import benchmark_inference  # torch, only now
+    from reproduce.benchmark.metrics import benchmark_metrics
+    from reproduce.benchmark.timing import Bench, ceilings, on_gpu
+    from reproduce.benchmark.training import benchmark_training
+    from reproduce.benchmark.weight_map import benchmark_weight_map
+    from reproduce.data import load_example
+    from reproduce.report.select import as_row
+    from reproduce.report.tables import benchmarks
+    from reproduce.report.text import measure_text
+
     chosen = {choice for choice in CHOICES if getattr(arguments, choice.replace("-", "_"))} or set(CHOICES)
     stack, gpu = load_example(arguments.data), on_gpu(arguments.device)
     origin = {"data": stack.sha256, "commit": records.commit_id()}

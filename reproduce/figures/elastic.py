@@ -17,14 +17,6 @@ SIDE = 512
 ARROWS = 3  # the displacements are drawn longer by this factor
 
 
-def add_arguments(parser):
-    """Arguments of the command beyond those every command has."""
-    sigma = AugmentationConfig.sigma
-    parser.add_argument(
-        "--sigma", type=float, default=sigma, help=f"standard deviation of the nodes, pixels (default: {sigma:g})"
-    )
-
-
 def run(arguments):
     """Draw the figure; returns the exit status."""
     if not arguments.sigma >= 0:

@@ -43,11 +43,6 @@ class Layer(NamedTuple):
     multiply_adds: int
 
 
-def add_arguments(parser):
-    """Arguments of the command beyond those every command has."""
-    parser.add_argument("--input-size", type=int, default=572, help="side of the tile, pixels (default: 572)")
-
-
 def run(arguments):
     """Print and draw the measured network; returns 1 when a size differs from the paper's."""
     layers = measure(arguments.input_size)

@@ -5,8 +5,6 @@ Tiles whose distance is a multiple of 16 px agree exactly with one pass over the
 shows it: the argument is about shifts, not about weights.
 """
 
-from pathlib import Path
-
 import numpy as np
 import torch
 from matplotlib.colors import to_rgba
@@ -25,11 +23,6 @@ BASE_CHANNELS = 8  # of the untrained network: seams do not depend on the width
 TILE = 388  # output of the paper's tile, pixels
 EXACT, ABUTTING = 384, TILE  # strides
 SAME = 1e-4  # float32 rounding of probabilities stays below
-
-
-def add_arguments(parser):
-    """Arguments of the command beyond those every command has."""
-    parser.add_argument("--weights", type=Path, help="weights of a trained network (default: untrained, 8 channels)")
 
 
 def run(arguments):

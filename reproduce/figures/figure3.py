@@ -8,12 +8,6 @@ from unet_paper.errors import InputError
 from unet_paper.weight_map import cells_from_membranes, unet_weight_map
 
 
-def add_arguments(parser):
-    """Arguments of the command beyond those every command has."""
-    parser.add_argument("--slice", type=int, default=0, help="slice of the training stack, from 0 (default: 0)")
-    parser.add_argument("--crop", type=int, default=256, help="side of the part that is drawn, pixels (default: 256)")
-
-
 def run(arguments):
     """Draw the figure; returns the exit status."""
     stack = load_example(arguments.data, n_slices=max(arguments.slice, 0) + 1)

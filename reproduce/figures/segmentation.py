@@ -1,18 +1,8 @@
 """A slice of any stack with the probability and the cells that ``python -m unet_paper`` has written of it."""
 
-from pathlib import Path
-
 from reproduce.figures.style import new_figure, outlined, save_figure, show
 from unet_paper.errors import InputError
 from unet_paper.tiff import check_same_shape, read_images, read_labels
-
-
-def add_arguments(parser):
-    """Arguments of the command beyond those every command has."""
-    parser.add_argument("stack", type=Path, metavar="STACK.tif")
-    parser.add_argument("probability", type=Path, metavar="PROBABILITY.tif", help="written by `predict`")
-    parser.add_argument("labels", type=Path, metavar="LABELS.tif", help="written by `segment`")
-    parser.add_argument("--slice", type=int, default=0, help="slice of the stack, from 0 (default: 0)")
 
 
 def run(arguments):

@@ -61,7 +61,7 @@ def data():
 @pytest.fixture
 def command(data, monkeypatch, tmp_path):
     """The command on the phantom, in float32, below a temporary folder."""
-    monkeypatch.setattr(ablations, "load_data", lambda folder: data)
+    monkeypatch.setattr("reproduce.data.load_data", lambda folder: data)
     monkeypatch.setattr(recipes, "choose_precision", lambda device: "float32")
 
     def run(words):
@@ -303,7 +303,9 @@ def test_on_all_slices_the_learning_curve_names_the_trainings_of_the_ablations()
 
 def test_the_command_runs_what_it_is_asked_to(command, data, monkeypatch):
     asked = []
-    monkeypatch.setattr(ablations, "execute", lambda runs, *given, **words: asked.append((runs, given, words)))
+    monkeypatch.setattr(
+        "reproduce.experiment.execute.execute", lambda runs, *given, **words: asked.append((runs, given, words))
+    )
     assert command("--only adam base --folds 3 --seeds 4 5 --steps 9 --rotations none seven") == 0
     assert command("--seed 7") == 0
     assert command("--learning-curve 1 4 --folds 0 --seeds 2") == 0

@@ -32,7 +32,7 @@ def data():
 @pytest.fixture
 def command(data, monkeypatch, tmp_path):
     """The command on the phantom, in float32, below a temporary folder."""
-    monkeypatch.setattr(systems, "load_data", lambda folder: data)
+    monkeypatch.setattr("reproduce.data.load_data", lambda folder: data)
     monkeypatch.setattr(recipes, "choose_precision", lambda device: "float32")
 
     def run(words):
@@ -45,7 +45,7 @@ def command(data, monkeypatch, tmp_path):
 def asked(monkeypatch):
     """The runs of each call of `execute`, which does nothing."""
     calls = []
-    monkeypatch.setattr(systems, "execute", lambda runs, data, **words: calls.append(runs))
+    monkeypatch.setattr("reproduce.experiment.execute.execute", lambda runs, data, **words: calls.append(runs))
     return calls
 
 
@@ -106,7 +106,7 @@ def test_a_method_whose_library_is_missing_is_left_out_unless_it_is_the_only_one
     def missing(config):
         raise common.MissingLibrary("needs a library")
 
-    monkeypatch.setitem(METHODS, "fcn", missing)
+    monkeypatch.setattr("reproduce.baselines.fcn.build", missing)
     names = [method.name for method in systems.build(["unet", "fcn", "u2net"], ExperimentConfig())]
     assert names == ["unet", "u2net"]
     assert "left out: needs a library" in capsys.readouterr().out
@@ -127,7 +127,9 @@ GFLOP = {  # of predicting one slice
 
 @pytest.mark.parametrize("name", GFLOP)
 def test_the_work_of_a_slice_is_that_of_its_one_tile(name, monkeypatch):
-    monkeypatch.setattr(systems, "measure_speed", lambda network, device: sliding_window.Speed(10.0, 0.1))
+    monkeypatch.setattr(
+        "reproduce.baselines.sliding_window.measure_speed", lambda network, device: sliding_window.Speed(10.0, 0.1)
+    )
     cost = systems.cost(build_method(name, ExperimentConfig()), device="cpu")
     assert cost["gflop_per_slice"] == pytest.approx(GFLOP[name], rel=1e-4)
     if name != "sliding-window":

@@ -14,7 +14,15 @@ from safetensors.torch import load_file, save_file
 from small_training import small_recipe, small_stack
 
 from unet_paper import checkpoint as checkpoints
-from unet_paper.checkpoint import CHECKPOINT, load_weights, read_weights, save_weights
+from unet_paper.checkpoint import (
+    CHECKPOINT,
+    Curve,
+    load_checkpoint,
+    load_weights,
+    read_weights,
+    save_checkpoint,
+    save_weights,
+)
 from unet_paper.errors import InputError, Interrupted
 from unet_paper.model import UNet
 from unet_paper.train import train
@@ -32,11 +40,29 @@ def test_weights_come_back_as_they_were(tmp_path, model):
     path = tmp_path / "deep" / "net.safetensors"
     save_weights(path, model, METADATA)
     loaded, metadata = load_weights(path)
-    assert metadata == {**METADATA, "network": vars(model.config)}
+    assert metadata == {**METADATA, "network": vars(model.config), "sha256": metadata["sha256"]}
     assert not loaded.training
     for name, want in model.state_dict().items():
         assert torch.equal(loaded.state_dict()[name], want)
     assert [p.name for p in path.parent.iterdir()] == ["net.safetensors"]
+
+
+def test_a_changed_byte_is_noticed_in_weights_and_in_checkpoints(tmp_path, model):
+    path = tmp_path / "net.safetensors"
+    save_weights(path, model, METADATA)
+    checkpoint = tmp_path / CHECKPOINT
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    save_checkpoint(checkpoint, model, optimizer, {}, Curve([], [], []))
+    for file, read in (
+        (path, lambda: load_weights(path)),
+        (checkpoint, lambda: load_checkpoint(checkpoint, model, optimizer, {})),
+    ):
+        read()
+        content = bytearray(file.read_bytes())
+        content[-1] ^= 1
+        file.write_bytes(content)
+        with pytest.raises(InputError, match=r"is damaged: the SHA-256"):
+            read()
 
 
 def test_weights_are_read_in_float32_and_counters_stay_whole(tmp_path):

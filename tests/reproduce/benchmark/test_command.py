@@ -13,7 +13,7 @@ from reproduce.benchmark.networks import NETWORKS
 @pytest.fixture
 def arguments(tmp_path, stack, config, asked, monkeypatch):
     """Arguments of a command that chose nothing, for a machine on which everything is tiny."""
-    monkeypatch.setattr(command, "load_example", lambda folder: stack)
+    monkeypatch.setattr("reproduce.data.load_example", lambda folder: stack)
     monkeypatch.setattr(command, "ExperimentConfig", lambda: config)
     monkeypatch.setattr(command, "SECONDS", {False: 0.0})
     monkeypatch.setattr(training, "NETWORKS", NETWORKS[:1])
@@ -65,7 +65,7 @@ def test_rows_become_records_one_by_one_and_one_thread_is_timed_by_its_processor
             seen.append((bench.device, bench.clock, len(records.read(path))))
             yield bench.row("metrics", name, {}, dict)
 
-    monkeypatch.setattr(command, "benchmark_metrics", measured)
+    monkeypatch.setattr("reproduce.benchmark.metrics.benchmark_metrics", measured)
     arguments.metrics = True
     command.run(arguments)
     assert seen == [("cpu", time.process_time, 0), ("cpu", time.process_time, 1)]

@@ -1,8 +1,8 @@
 """What the tests of the figures share: commands run on the synthetic slice, and a limit on the size of a file."""
 
-import argparse
-
 import pytest
+
+from reproduce.__main__ import parser
 
 LIMIT = 600_000  # bytes
 
@@ -20,10 +20,10 @@ def run(figures):
     """Run the command of a module as `python -m reproduce` does; returns its exit status."""
 
     def run(module, *words):
-        parser = argparse.ArgumentParser()
-        module.add_arguments(parser)
-        common = {"data": None, "device": "cpu", "seed": 0, "out": figures.parent}
-        status = module.run(argparse.Namespace(**common, **vars(parser.parse_args(words))))
+        name = module.__name__.split(".")[-1]
+        arguments = parser(name).parse_args([name, *words, "--out", str(figures.parent)])
+        arguments.device = "cpu"
+        status = module.run(arguments)
         assert all(path.stat().st_size < LIMIT for path in figures.iterdir())
         return status
 
