@@ -182,7 +182,7 @@ def test_floats_beyond_0_to_1_are_found_where_they_are(tmp_path, value):
     zarr.save_array(tmp_path / "in.zarr", images)
     volume = open_volume(tmp_path / "in.zarr")
     volume.read(1, slice(0, 20), slice(0, 50))
-    with pytest.raises(InputError, match=r"slice 1, rows 10 to 29, columns 0 to 49, has values .* must be 0 to 1"):
+    with pytest.raises(InputError, match=r"slice 1, rows 10 to 29, columns 0 to 49, has pixels from .* must be 0 to 1"):
         volume.read(1, slice(10, 30), slice(0, 50))
 
 
