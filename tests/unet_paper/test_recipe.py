@@ -9,7 +9,9 @@ import pytest
 import torch
 from small_training import small_config, small_recipe
 
+from unet_paper import recipe as recipes
 from unet_paper.config import (
+    ADAM,
     AugmentationConfig,
     ExperimentConfig,
     NetworkConfig,
@@ -20,7 +22,7 @@ from unet_paper.errors import InputError
 from unet_paper.loss import weighted_cross_entropy
 from unet_paper.model import UNet
 from unet_paper.optimizer import MomentumSGD
-from unet_paper.recipe import described, paper_recipe, warmup_cosine, weighted_sampler
+from unet_paper.recipe import described, paper_recipe, recipe_config, warmup_cosine, weighted_sampler
 from unet_paper.weight_map import cells_from_membranes, unet_weight_map
 
 AUGMENTATION = {"grid": 4, "sigma": 3.0, "rotation": 90.0, "gain": 0.2, "offset": 0.3}
@@ -145,6 +147,25 @@ def test_defaults_belong_to_a_description_only_of_functions_of_this_project():
     }
     assert described(partial(torch.optim.Adam, betas=(0.9, 0.99))) == {"name": "Adam", "betas": [0.9, 0.99]}
     assert described(WeightMapConfig())["w0"] == 10
+
+
+def test_positional_arguments_would_be_missing_in_a_description():
+    with pytest.raises(TypeError, match="warmup_cosine has positional arguments; a recipe needs keywords"):
+        described(partial(warmup_cosine, 3))
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float32"])
+def test_what_is_given_replaces_the_papers_values_and_nothing_else(monkeypatch, precision):
+    monkeypatch.setattr(recipes, "choose_precision", lambda device: precision)
+    paper = ExperimentConfig()
+    paper = replace(paper, training=replace(paper.training, precision=precision))
+    assert recipe_config("cpu") == paper
+    given = {"steps": 30, "learning_rate": 0.5, "warmup": 0, "base_channels": 16}
+    training = replace(paper.training, steps=30, learning_rate=0.5, warmup_steps=0)
+    assert recipe_config("cpu", **given) == replace(paper, network=NetworkConfig(base_channels=16), training=training)
+    training = replace(paper.training, **ADAM)
+    assert recipe_config("cpu", optimizer="adam") == replace(paper, training=training)
+    assert recipe_config("cpu", steps=30).training == replace(paper.training, steps=30, warmup_steps=10)
 
 
 @pytest.mark.parametrize(("warmup", "steps", "most"), [(12, 12, 11), (-1, 12, 11), (1, 1, 0), (1, 0, 0)])

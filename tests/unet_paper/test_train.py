@@ -58,28 +58,37 @@ def test_a_training_is_the_formulas_of_section_3():
         torch.testing.assert_close(got, want, rtol=1e-3, atol=1e-5, msg=name)
 
 
+def with_rates_kept(recipe, rates):
+    """The recipe with an optimiser that tells the learning rate of each of its steps."""
+
+    def optimizer(parameters):
+        made = recipe.optimizer(parameters)
+        made.register_step_pre_hook(lambda optimizer, *_: rates.append(optimizer.param_groups[0]["lr"]))
+        return made
+
+    return replace(recipe, optimizer=optimizer)
+
+
 @cache
 def watched(seed):
     """What was seen in a training of four steps."""
     recipe, seen = small_recipe(steps=4), SimpleNamespace(tiles=[], rates=[], masks=[])
+    build, sample = recipe.network, recipe.sampler
 
     def network():
-        model = recipe.network()
+        model = build()
         seen.weights = model.score.weight.detach().clone()
-        model.dropout.register_forward_hook(lambda module, inputs, output: seen.masks.append(output != 0))
+        model.dropout.register_forward_pre_hook(lambda module, inputs: torch.ones_like(inputs[0]))
+        model.dropout.register_forward_hook(lambda module, inputs, output: seen.masks.append(output == 0))
         model.register_forward_hook(lambda module, inputs, output: seen.tiles.append(inputs[0].clone()))
         return model
 
-    def optimizer(parameters):
-        made = recipe.optimizer(parameters)
-        made.register_step_pre_hook(lambda optimizer, *_: seen.rates.append(optimizer.param_groups[0]["lr"]))
-        return made
-
     def sampler(images, labels, device):
         seen.images = images
-        return recipe.sampler(images, labels, device)
+        return sample(images, labels, device)
 
-    train(replace(recipe, network=network, optimizer=optimizer, sampler=sampler), *small_stack(), seed=seed)
+    recipe = replace(with_rates_kept(recipe, seen.rates), network=network, sampler=sampler)
+    train(recipe, *small_stack(), seed=seed)
     return seen
 
 
@@ -153,10 +162,10 @@ class Clock:
 
 
 def test_a_time_budget_sets_the_end_and_the_place_in_the_schedule(tmp_path, monkeypatch):
-    recipe, clock = replace(small_recipe(steps=100), seconds=5.0), Clock(monkeypatch)
-    whole, curve = train(clock.slow(recipe, 1.0), *small_stack(), seed=0)
+    recipe, clock, rates = replace(small_recipe(steps=100), seconds=5.0), Clock(monkeypatch), []
+    whole, curve = train(clock.slow(with_rates_kept(recipe, rates), 1.0), *small_stack(), seed=0)
     assert curve.seconds == [1, 2, 3, 4, 5]
-    assert curve.learning_rate == [recipe.schedule(place, 100) for place in (0, 20, 40, 60, 80)]
+    assert rates == curve.learning_rate == [recipe.schedule(place, 100) for place in (0, 20, 40, 60, 80)]
 
     stop = lambda step, loss: step == 2 and signal.raise_signal(signal.SIGTERM)  # noqa: E731
     with pytest.raises(Interrupted, match="stopped after step 3 of 5 seconds of training"):
