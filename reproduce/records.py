@@ -18,7 +18,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from unet_paper.errors import InputError
-from unet_paper.files import make_folder
+from unet_paper.files import lock, make_folder
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "results"  # what is published
@@ -98,17 +98,22 @@ def append(record, path):
     path = Path(path)
     make_folder(path.parent)
     line = json.dumps(asdict(record), sort_keys=True, allow_nan=False)
-    content = path.read_bytes() if path.exists() else b""
-    before = len(content)
-    ended = "" if not content or content.endswith(b"\n") else "\n"
     try:
-        with open(path, "a", encoding="utf-8") as file:
-            file.write(ended + line + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        with open(path, "ab+", buffering=0) as file:
+            lock(file)  # until it is closed: a second writer waits
+            before = file.seek(0, os.SEEK_END)
+            file.seek(max(before - 1, 0))
+            ended = b"" if file.read() in (b"", b"\n") else b"\n"
+            try:
+                left = ended + line.encode() + b"\n"
+                while left:
+                    left = left[file.write(left) :]
+                os.fsync(file.fileno())
+            except OSError:
+                with suppress(OSError):
+                    os.truncate(path, before)  # no half line, or the file could not be read again
+                raise
     except OSError as error:
-        with suppress(OSError):
-            os.truncate(path, before)  # no half line, or the file could not be read again
         raise InputError(f"cannot append to {path}: {error.strerror}") from error
 
 

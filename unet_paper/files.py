@@ -11,6 +11,7 @@ import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from unet_paper.errors import InputError
 
@@ -219,6 +220,14 @@ def _remove_abandoned(target):
 def _literal(text):
     """`text` as a pattern that matches itself alone."""
     return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in text)
+
+
+def lock(file: IO) -> None:
+    """Wait for the lock of an open file and hold it until the file is closed, where the system knows locks."""
+    with suppress(ImportError, OSError):  # Windows; file systems of some networks
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX)
 
 
 def _is_locked(file):

@@ -1,8 +1,10 @@
 """Records: what is written is read back, what is illegal is refused, and the project's own are whole."""
 
 import dataclasses
+import fcntl
 import json
 import subprocess
+import threading
 from types import SimpleNamespace
 
 import pytest
@@ -222,3 +224,17 @@ def test_the_measured_sampling_adds_less_than_a_quarter_to_a_step():
     ratios = [row["sampling_ratio"] for row in benchmark("training").values() if "sampling_ratio" in row]
     assert ratios
     assert max(ratios) < 0.25
+
+
+def test_a_second_writer_waits_for_the_first(tmp_path):
+    path = tmp_path / "records.jsonl"
+    records.append(record(), path)
+    with open(path, "ab") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        writer = threading.Thread(target=records.append, args=(record(name="second"), path))
+        writer.start()
+        writer.join(0.2)
+        assert writer.is_alive()
+        other.write(path.read_bytes().replace(b'"unet"', b'"first"'))
+    writer.join()
+    assert [one.name for one in records.read(path)] == ["unet", "first", "second"]
