@@ -11,7 +11,6 @@ from pathlib import Path
 
 from reproduce.records import RESULTS, ROOT
 from reproduce.report import tables
-from reproduce.report.charts import draw_charts
 from reproduce.report.claims import claims
 from reproduce.report.select import read, read_numbers
 from reproduce.report.text import anchor
@@ -53,6 +52,8 @@ def run(arguments) -> int:
 
 def render(out: Path = RESULTS) -> None:
     """Write tables and charts of the records in `out`; the README too if these are the project's own."""
+    from reproduce.report.charts import draw_charts  # matplotlib, only now
+
     for path in draw_charts(read(Path(out) / "records.jsonl"), out):
         print(f"figure: {path}")
     for path, text in rendered(out).items():
