@@ -49,7 +49,9 @@ def cluster(*, workers: int | None = None, scheduler: str | None = None, note: C
     try:
         from distributed import Client
     except ImportError as error:
-        raise InputError("workers need Dask: python -m pip install 'unet-paper[cluster]'") from error
+        raise InputError(
+            "workers need Dask: the extra unet-paper[cluster], python -m pip install -e '.[cluster]' in a checkout"
+        ) from error
     note = note or (lambda text: None)
     logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # what it reports is told in one sentence
     with ExitStack() as stack:

@@ -185,12 +185,15 @@ def recipe_config(
     training = replace(paper.training, precision=choose_precision(device))
     if optimizer == ADAM["optimizer"]:
         training = replace(training, **ADAM)
-    training = replace(training, optimizer=optimizer or training.optimizer, steps=steps or training.steps)
+    training = _given(training, optimizer=optimizer, steps=steps)
     training = replace(training, warmup_steps=min(training.warmup_steps, training.steps // 3))
-    given = {"learning_rate": learning_rate, "warmup_steps": warmup}
-    training = replace(training, **{name: value for name, value in given.items() if value is not None})
-    network = replace(paper.network, base_channels=base_channels or paper.network.base_channels)
-    return replace(paper, network=network, training=training)
+    training = _given(training, learning_rate=learning_rate, warmup_steps=warmup)
+    return replace(paper, network=_given(paper.network, base_channels=base_channels), training=training)
+
+
+def _given(config, **values):
+    """`config` with those of the values that are not None."""
+    return replace(config, **{name: value for name, value in values.items() if value is not None})
 
 
 def optimizer_of(config: ExperimentConfig) -> partial:

@@ -23,7 +23,9 @@ from unet_paper.tiff import MOST_CHANNELS, _complaints, _first_sentence, _pixels
 try:
     import zarr
 except ImportError as error:
-    raise InputError("volumes need zarr and Dask: python -m pip install 'unet-paper[volumes]'") from error
+    raise InputError(
+        "volumes need zarr and Dask: the extra unet-paper[volumes], python -m pip install -e '.[volumes]' in a checkout"
+    ) from error
 
 HDF5 = re.compile(r"(.+\.(?:h5|hdf5|hdf))(?::(.*))?", re.IGNORECASE)
 ARRAY = "0"  # of full resolution, within the group
@@ -190,7 +192,9 @@ def _open_hdf5(path, dataset):
     try:
         import h5py
     except ImportError as error:
-        raise InputError("HDF5 needs h5py: python -m pip install 'unet-paper[hdf5]'") from error
+        raise InputError(
+            "HDF5 needs h5py: the extra unet-paper[hdf5], python -m pip install -e '.[hdf5]' in a checkout"
+        ) from error
     file, found = h5py.File(path, "r"), []
     file.visititems(lambda name, item: found.append(f"/{name}") if isinstance(item, h5py.Dataset) else None)
     if not dataset or f"/{dataset.strip('/')}" not in found:
