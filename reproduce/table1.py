@@ -7,8 +7,9 @@ hidden until after the paper: ``--test`` scores the maps where the labels are at
 
 import argparse
 import re
+from dataclasses import replace
 
-from reproduce.experiment.options import add_recipe_arguments, recipe_arguments, whole
+from reproduce.experiment.options import add_recipe_arguments, departures, recipe_arguments, whole
 from unet_paper.config import ROTATIONS
 from unet_paper.errors import InputError
 
@@ -64,9 +65,14 @@ def run(arguments):
     data = load_data(arguments.data)
     if arguments.test:
         data = with_test_labels(data, arguments.data, arguments.rows)
-    method = build(recipe_config(arguments.device, **recipe_arguments(arguments)))
+    config = recipe_config(arguments.device, **recipe_arguments(arguments))
+    method, departed = build(config), departures(config)
+    if departed:
+        name = "-".join([method.name, *departed]).replace(" ", "-").lower()
+        method = replace(method, name=name, title=", ".join([method.title, *departed]))
     chosen = (every_slice(len(data.images)),) if final else splits(len(data.images), arguments.folds)
-    row = Run("table1", method, chosen, seeds, tuple(arguments.rotations))
+    width = {"base_channels": config.network.base_channels}
+    row = Run("table1", method, chosen, seeds, tuple(arguments.rotations), width)
     made = execute([row], data, device=arguments.device, out=arguments.out, resume=arguments.resume)
     if made and made[0].prediction and not final:
         print(f"figure: {montage_of_record(made[0], data, arguments.out)}")

@@ -74,3 +74,19 @@ def recipe_conditions(config: ExperimentConfig) -> dict:
         "learning_rate": training.learning_rate,
         "warmup_steps": training.warmup_steps,
     }
+
+
+def departures(config: ExperimentConfig) -> list[str]:
+    """How network and optimiser depart from the paper's, in words; they make another row of a table.
+
+    Examples
+    --------
+    >>> departures(ExperimentConfig())
+    []
+    """
+    paper, words = ExperimentConfig(), []
+    if config.network.base_channels != paper.network.base_channels:
+        words.append(f"{config.network.base_channels} base channels")
+    if config.training.optimizer != paper.training.optimizer:
+        words.append(config.training.optimizer.capitalize())
+    return words

@@ -70,9 +70,17 @@ def test_each_slice_is_segmented_by_a_network_that_did_not_see_it(run, work, dat
         assert numbers(trained.images, data.images) == numbers(trained.labels, data.labels)
         assert sorted([held_out, *numbers(trained.images, data.images)]) == ALL
     (record,) = recorded()
-    assert (record.experiment, record.name) == ("table1", "unet")
+    assert (record.experiment, record.name) == ("table1", "unet-2-base-channels")
     assert record.conditions["slices"] == ALL
     assert record.conditions["folds"] == [f"fold{i}" for i in range(5)]
+
+
+def test_a_narrower_network_or_another_optimizer_is_a_row_of_its_own(run, recorded):
+    assert run(*"--folds 1 --steps 3 --base-channels 1 --optimizer adam".split()) == 0
+    (record,) = recorded()
+    assert record.name == "unet-1-base-channels-adam"
+    assert record.conditions["title"] == "U-Net (this reproduction), 1 base channels, Adam"
+    assert record.conditions["base_channels"] == 1
 
 
 def test_folds_seed_rotations_and_recipe_are_those_asked_for(run, work, data, recorded):
