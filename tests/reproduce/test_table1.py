@@ -76,7 +76,7 @@ def test_each_slice_is_segmented_by_a_network_that_did_not_see_it(run, work, dat
 
 
 def test_a_narrower_network_or_another_optimizer_is_a_row_of_its_own(run, recorded):
-    assert run(*"--folds 1 --steps 3 --base-channels 1 --optimizer adam".split()) == 0
+    assert run("--folds", "1", "--steps", "3", "--base-channels", "1", "--optimizer", "adam") == 0
     (record,) = recorded()
     assert record.name == "unet-1-base-channels-adam"
     assert record.conditions["title"] == "U-Net (this reproduction), 1 base channels, Adam"
