@@ -31,6 +31,7 @@ GROUPS = {
         "render": ("report.render", "tables and figures from the records"),
         "compare": ("report.compare", "two record files side by side, with a verdict"),
         "verify": ("verify", "score every stored map again and compare with its record"),
+        "pretrained": ("pretrained", "take the network of table1 --final into the package, with its held-out score"),
         "publish": ("publish", "take what was run into results/"),
     },
 }
@@ -57,7 +58,8 @@ FIGURES = {  # arguments here, since the modules that draw import torch and matp
 }
 COMMANDS = {name: entry for group in GROUPS.values() for name, entry in group.items()}
 WITH_DATA = ("table1", "figure2", "figure3", "elastic", "sweep", "ablations", "systems", "benchmark", "verify")
-WITH_DEVICE = ("quick", "table1", "figure2", "sweep", "ablations", "systems", "benchmark")
+WITH_DATA += ("pretrained",)
+WITH_DEVICE = ("quick", "table1", "figure2", "sweep", "ablations", "systems", "benchmark", "pretrained")
 WITH_SEED = ("quick", "table1", "figure2", "elastic", "sweep", "ablations", "systems")
 OF_RESULTS = ("list", "render", "verify")
 

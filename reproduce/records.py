@@ -23,7 +23,7 @@ from unet_paper.files import lock, make_folder
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "results"  # what is published
 RUNS = ROOT / "runs"  # what a user runs, ignored by git
-EXPERIMENTS = ("table1", "quick", "sweep", "ablations", "learning-curve", "systems", "benchmark")
+EXPERIMENTS = ("table1", "quick", "sweep", "ablations", "learning-curve", "systems", "benchmark", "pretrained")
 SCORES = ("warping_error", "rand_error", "pixel_error", "v_rand", "v_info")
 PROVENANCE = ("command", "commit", "config", "seed", "data", "device", "versions", "date", "wall_seconds", "peak_bytes")
 LATER = ("device_kind",)  # of the provenance, absent in early records

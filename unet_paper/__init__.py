@@ -6,6 +6,7 @@ without torch:
 - `unet_weight_map`, `cells_from_membranes`: Equation 2
 - `UNet`: Figure 1
 - `predict_overlap_tile`: Figure 2
+- `pretrained`: a trained network
 - `metrics`: the scores of the ISBI 2012 challenge
 """
 

@@ -16,11 +16,11 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from unet_paper.config import METADATA
 from unet_paper.errors import InputError
 from unet_paper.files import atomic_write, make_folder
 from unet_paper.model import UNet
 
-METADATA = "unet_paper"  # key of the JSON metadata in a weights file
 CHECKPOINT = "checkpoint.safetensors"
 
 

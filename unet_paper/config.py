@@ -63,6 +63,7 @@ class ExperimentConfig:
     training: TrainingConfig = field(default_factory=TrainingConfig)
 
 
+METADATA = "unet_paper"  # key of the JSON metadata in a weights file
 ROTATIONS = ("none", "eight", "seven")  # averages in prediction: D3, S12
 ADAM = {
     "optimizer": "adam",

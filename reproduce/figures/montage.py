@@ -61,6 +61,15 @@ def montage_of_record(record, data, out):
     return draw_montage(data.images[slices], labels, probability, scores, path, [f"slice {z}" for z in slices])
 
 
+def worst_slice_of_record(record, data, out):
+    """Draw the slice of a record with the lowest V_Rand; returns the figure's path."""
+    worst = int(np.argmin(record.details["v_rand_by_slice"]))
+    z = record.conditions["slices"][worst]
+    labels, probability = data.labels[z : z + 1], read_images(out / record.prediction).array[worst : worst + 1]
+    scores, path = metrics.score(labels, probability), out / "figures" / "worst_slice.png"
+    return draw_montage(data.images[z : z + 1], labels, probability, scores, path, [f"slice {z}"])
+
+
 def draw_methods_montage(images, labels, maps, path, *, titles, heading):
     """Draw the middle slice as several methods see it, probability beside errors; returns the figure's path.
 

@@ -1,7 +1,7 @@
 """Tables and figures from the records, and from nothing else.
 
-``TABLES.md``, the marked blocks of the README and the charts are pure functions of ``records.jsonl``,
-``paper.json`` and the training curves.
+``TABLES.md``, the marked blocks of the README and of the model card, and the charts are pure functions of
+``records.jsonl``, ``paper.json`` and the training curves.
 """
 
 import os
@@ -18,12 +18,14 @@ from unet_paper.errors import InputError
 from unet_paper.files import atomic_write
 
 README = ROOT / "README.md"
+CARD = RESULTS / "MODEL_CARD.md"
 NOTES = RESULTS / "NOTES.md"
 SECTIONS = (
     ("Claims of the paper", claims, ()),
     ("Table 1: the EM segmentation challenge", tables.table1, ("montage",)),
     ("Cost", tables.cost, ("training_curve",)),
     ("V_Rand of each slice", tables.slices, ()),
+    ("The network in the package", tables.pretrained, ("worst_slice",)),
     ("Ablations", tables.ablations, ("ablations",)),
     ("Training slices", tables.learning_curve, ("learning_curve",)),
     ("Other methods", tables.methods, ("methods", "systems_montage")),
@@ -68,8 +70,11 @@ def rendered(out: Path = RESULTS, readme: Path = README) -> dict[Path, str]:
     rows, numbers = read(out / "records.jsonl"), read_numbers()
     texts = {out / "TABLES.md": tables_text(rows, numbers, out)}
     if out == RESULTS.resolve() and readme.exists():
-        blocks = {"results": tables.glance(rows, numbers), "claims": claims(rows, numbers)}
-        texts[readme] = fill(readme.read_text(encoding="utf-8"), blocks)
+        blocks = {
+            readme: {"results": tables.glance(rows, numbers), "claims": claims(rows, numbers)},
+            CARD: {"pretrained": tables.pretrained(rows, numbers)},
+        }
+        texts |= {path: fill(path.read_text(encoding="utf-8"), every) for path, every in blocks.items()}
     return texts
 
 
@@ -90,7 +95,7 @@ def tables_text(rows, numbers, out: Path) -> str:
 def fill(text: str, blocks: dict[str, str]) -> str:
     """`text` with everything between ``<!-- NAME:begin -->`` and ``<!-- NAME:end -->`` replaced.
 
-    Raises `InputError` for a name that is no block, and for a mark without its partner.
+    Raises `InputError` for a name that is no block of that text, and for a mark without its partner.
 
     Examples
     --------

@@ -25,15 +25,21 @@ def glance(rows: list[Row], numbers: list[dict]) -> str:
     theirs = [published["unet"], published["sliding-window"]]
     lines = [[f"{row.title}, the paper", *text.means([row], GLANCE), text.scored(row)] for row in theirs]
     lines[0] += [f"{_paper(numbers, 'training_time')} h, NVidia Titan", f"{_paper(numbers, 'training_memory')} GB"]
+    shipped = {_recipe(row): row.weights for row in of(rows, "pretrained")}
     for group in select.networks(rows)[: GLANCE_LINES - len(lines)]:
         first = group[0]
         about = f"{first.title}, {text.steps(first.steps)} steps, rotations {first.rotations}"
         on = text.scored(first) + (f", {len(group)} seeds" if len(group) > 1 else "")
         costs = [f"{text.duration(first.network_seconds)}, {first.device}", text.memory(first.peak_bytes)]
-        weights = [f"[weights]({first.weights})"] if first.weights else []
+        link = shipped.get(_recipe(first))
+        weights = [f"[trained on all slices]({link})"] if link else []
         lines.append([about, *text.means(group, GLANCE), on, *costs, *weights])
     head = ["network", *(text.TITLES[metric] for metric in GLANCE), "scored on", "training", "memory", "weights"]
     return text.table(head[: max(map(len, lines))], lines)
+
+
+def _recipe(row):
+    return row.name, row.settings.get("recipe")
 
 
 def _paper(numbers, name):
@@ -73,6 +79,19 @@ def cost(rows: list[Row], numbers: list[dict]) -> str:
         lines.append([*about, *costs, *map(times.get, ROTATIONS)])
     head = ["network", "device", "training slices", "seed", "steps", "training of a network", "a step", "peak memory"]
     return text.table([*head, *(f"a slice, rotations {name}" for name in ROTATIONS)], lines) if ours else ""
+
+
+def pretrained(rows: list[Row], numbers: list[dict]) -> str:
+    """The network in the package, and its recipe's score on slices that a network of it was not trained on."""
+    lines = []
+    for row in of(rows, "pretrained")[-1:]:
+        group = next(iter(select.networks(one for one in rows if _recipe(one) == _recipe(row))), [])
+        about = [row.title, row.train_slices, text.steps(row.steps)]
+        size = [text.measure_text(name, row.value(name)) for name in ("parameters_count", "file_bytes")]
+        scored = f"{text.scored(group[0])}, rotations {group[0].rotations}" if group else None
+        lines.append([*about, *size, text.significant(row.value("largest_change"), 2), scored, *text.means(group)])
+    head = ["network", "training slices", "steps", "parameters", "file, float16", "largest change by float16"]
+    return text.table([*head, "the recipe scored on", *SCORE_HEADS], lines) if lines else ""
 
 
 def slices(rows: list[Row], numbers: list[dict]) -> str:

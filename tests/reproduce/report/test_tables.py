@@ -34,10 +34,25 @@ def test_the_table_at_a_glance_has_the_paper_the_sliding_window_and_a_line_a_net
 
 def test_the_table_at_a_glance_has_five_lines_at_most_and_links_weights_where_there_are_any():
     rows = [made(name=f"net{n}", slices=THIRTY[n:]) for n in range(9)]
-    rows[2] = dataclasses.replace(rows[2], weights="unet.safetensors")
+    recipe = {"settings": {"recipe": "0123abcd"}}
+    rows[2] = dataclasses.replace(rows[2], **recipe)
+    rows.append(dataclasses.replace(rows[2], experiment="pretrained", weights="unet.safetensors"))
     found = lines(tables.glance(rows, NUMBERS))
     assert [line["network"].split(",")[0] for line in found[2:]] == ["net0", "net1", "net2"]
-    assert [line["weights"] for line in found] == ["–"] * 4 + ["[weights](unet.safetensors)"]
+    assert [line["weights"] for line in found] == ["–"] * 4 + ["[trained on all slices](unet.safetensors)"]
+
+
+def test_the_network_in_the_package_stands_beside_the_score_of_its_recipe_alone():
+    of_recipe = {digits: {"settings": {"recipe": digits}} for digits in "ab"}
+    scored = [dataclasses.replace(made(v_rand=v), **of_recipe[digits]) for digits, v in (("a", 0.9), ("b", 0.8))]
+    measures = {"parameters_count": 7, "file_bytes": 2**20, "largest_change": 0.00125}
+    shipped = dataclasses.replace(scored[0], experiment="pretrained", scores={}, measures=measures, train_slices=30)
+    (line,) = lines(tables.pretrained([*scored, shipped], NUMBERS))
+    assert (line["training slices"], line["parameters"], line["file, float16"]) == ("30", "7", "1.00 MiB")
+    assert (line["largest change by float16"], line["V_Rand"]) == ("0.0013", "0.90000")
+    assert line["the recipe scored on"] == "held-out slices 24-29, rotations eight"
+    (alone,) = lines(tables.pretrained([shipped], NUMBERS))
+    assert alone["V_Rand"] == "–"
 
 
 def test_every_seed_is_listed_and_then_mean_and_deviation():

@@ -1,0 +1,105 @@
+"""Pretrained: take the network that ``table1 --final`` has trained into the package, as float16.
+
+It was trained on every annotated slice, so its own score is not known. What comes with it is the score of the same
+recipe on the slices of a fold, which ``table1 --folds`` has recorded in the same folder. The largest change of a
+probability by the rounding is measured on the test volume and recorded.
+"""
+
+import hashlib
+import time
+from pathlib import Path
+
+from reproduce import records
+from unet_paper.errors import InputError
+from unet_paper.files import atomic_write
+
+
+def add_arguments(parser):
+    """Arguments of the command beyond those it shares."""
+    parser.add_argument(
+        "--recipe", metavar="DIGITS", help="of the network, as in the names of its files (default: the newest)"
+    )
+
+
+def run(arguments):
+    """Run the command; returns the exit status."""
+    from reproduce.data import load_data
+    from reproduce.figures.montage import worst_slice_of_record
+    from unet_paper.checkpoint import load_weights, save_weights  # torch, only now
+    from unet_paper.trained import VOXEL_NM, WEIGHTS
+
+    out = Path(arguments.out)
+    final, held_out = chosen(records.read(out / "records.jsonl"), arguments.recipe)
+    data, told = load_data(arguments.data), final.conditions
+    training = out / "trainings" / f"{final.name}-{told['recipe']}" / f"all-seed{told['seeds'][0]}"
+    model, metadata = load_weights(training / "weights.safetensors")
+    start = time.perf_counter()
+    change = largest_change(model, metadata, data.test_images, arguments.device)
+    seconds = time.perf_counter() - start
+    save_weights(WEIGHTS, model.half(), metadata | {"voxel_nm": VOXEL_NM, "held_out": about(held_out)})
+    with atomic_write(WEIGHTS.with_suffix(".sha256")) as temporary:
+        digest = hashlib.sha256(WEIGHTS.read_bytes()).hexdigest()
+        temporary.write_text(f"{digest}  {WEIGHTS.name}\n", encoding="ascii")
+    print(f"wrote {WEIGHTS}; float16 changes a probability of the test volume by at most {change:.2g}")
+    record = records.Record(
+        "pretrained",
+        final.name,
+        {name: told[name] for name in ("title", "recipe", "seeds", "steps", "train_slices", "volume", "slices")},
+        measures={
+            "parameters_count": sum(parameter.numel() for parameter in model.parameters()),
+            "file_bytes": WEIGHTS.stat().st_size,
+            "largest_change": change,
+        },
+        details={"weights": f"{WEIGHTS.parent.name}/{WEIGHTS.name}"},
+        provenance=records.provenance(
+            config=final.provenance["config"],
+            seed=told["seeds"],
+            data=data.sha256,
+            device=arguments.device,
+            wall_seconds=seconds,
+        ),
+    )
+    records.append(record, out / "records.jsonl")
+    print(f"figure: {worst_slice_of_record(held_out, data, out)}")
+    return 0
+
+
+def chosen(known, recipe=None):
+    """The newest record of a network trained on all slices, and that of its recipe on held-out slices."""
+
+    def newest(**wanted):
+        found = [r for r in known if r.experiment == "table1" and wanted.items() <= r.conditions.items()]
+        return next((r for r in reversed(found) if r.prediction and len(r.conditions["seeds"]) == 1), None)
+
+    final = newest(volume="test", **({"recipe": recipe} if recipe else {}))
+    if final is None:
+        raise InputError("no network trained on all slices is recorded; python -m reproduce table1 --final trains one")
+    held_out = newest(volume="train", rotations="eight", recipe=final.conditions["recipe"])
+    if held_out is None:
+        raise InputError(
+            f"the recipe {final.conditions['recipe']} has no score on held-out slices with eight rotations; "
+            "python -m reproduce table1 --folds 4 with the same settings records one"
+        )
+    return final, held_out
+
+
+def about(record):
+    """What the weights say of their recipe's score on held-out slices."""
+    told = {name: record.conditions[name] for name in ("slices", "train_slices", "rotations", "seeds")}
+    return told | {"scores": record.scores, "thresholds": record.details["thresholds"]}
+
+
+def largest_change(model, metadata, images, device):
+    """The largest change of a probability of cell if the weights are rounded to float16."""
+    from copy import deepcopy
+
+    import numpy as np
+
+    from unet_paper.predict import predict_stack
+
+    statistics = {"mean": metadata["image_mean"], "std": metadata["image_std"]}
+    exact, rounded = (
+        predict_stack(network, images, rotations="none", device=device, precision="float32", **statistics)
+        for network in (model, deepcopy(model).half().float())
+    )
+    return float(np.abs(exact - rounded).max())
