@@ -1,38 +1,37 @@
 """One sub-command for each table and figure of the U-Net paper. Run it from a checkout of the repository."""
 
-import argparse
 import importlib
 import sys
 from pathlib import Path
 
-from unet_paper.command import INTERRUPTED, exit_status
+from unet_paper.command import INTERRUPTED, command_line, exit_status
 from unet_paper.config import AugmentationConfig
 from unet_paper.errors import Interrupted
 from unet_paper.files import check_folder
 
 GROUPS = {
     "reproduce the paper": {
-        "quick": ("quick", "train, predict and score on a synthetic stack: minutes, no download, no GPU"),
-        "table1": ("table1", "train, predict and score on ISBI 2012, Table 1"),
-        "figure1": ("figures.figure1", "the network of Figure 1 with its measured sizes"),
-        "figure2": ("figures.figure2", "overlap-tile with mirrored context, Figure 2"),
-        "figure3": ("figures.figure3", "cells and the weight map, Figure 3"),
-        "elastic": ("figures.elastic", "elastic deformation of a grid and of a slice, section 3.1"),
-        "segmentation": ("figures.segmentation", "a slice, its probability map and its cells as a picture"),
+        "quick": "reproduce.quick",
+        "table1": "reproduce.table1",
+        "figure1": "reproduce.figures.figure1",
+        "figure2": "reproduce.figures.figure2",
+        "figure3": "reproduce.figures.figure3",
+        "elastic": "reproduce.figures.elastic",
+        "segmentation": "reproduce.figures.segmentation",
     },
     "measure": {
-        "sweep": ("sweep", "learning rates and steps on training slices of one fold"),
-        "ablations": ("ablations", "what each part of the recipe brings; the learning curve"),
-        "systems": ("systems", "other methods as rows of the same table"),
-        "benchmark": ("benchmark.command", "speed and memory of training, inference, weight map and metrics"),
+        "sweep": "reproduce.sweep",
+        "ablations": "reproduce.ablations",
+        "systems": "reproduce.systems",
+        "benchmark": "reproduce.benchmark.command",
     },
     "report": {
-        "list": ("report.claims", "each claim of the paper, the command that checks it, the verdict"),
-        "render": ("report.render", "tables and figures from the records"),
-        "compare": ("report.compare", "two record files side by side, with a verdict"),
-        "verify": ("verify", "score every stored map again and compare with its record"),
-        "pretrained": ("pretrained", "take the network of table1 --final into the package, with its held-out score"),
-        "publish": ("publish", "take what was run into results/"),
+        "list": "reproduce.report.claims",
+        "render": "reproduce.report.render",
+        "compare": "reproduce.report.compare",
+        "verify": "reproduce.verify",
+        "pretrained": "reproduce.pretrained",
+        "publish": "reproduce.publish",
     },
 }
 FIGURES = {  # arguments here, since the modules that draw import torch and matplotlib
@@ -56,7 +55,7 @@ FIGURES = {  # arguments here, since the modules that draw import torch and matp
         "--slice": {"type": int, "default": 0, "help": "slice of the stack, from 0 (default: 0)"},
     },
 }
-COMMANDS = {name: entry for group in GROUPS.values() for name, entry in group.items()}
+COMMANDS = {name: module for group in GROUPS.values() for name, module in group.items()}
 WITH_DATA = ("table1", "figure2", "figure3", "elastic", "sweep", "ablations", "systems", "benchmark", "verify")
 WITH_DATA += ("pretrained",)
 WITH_DEVICE = ("quick", "table1", "figure2", "sweep", "ablations", "systems", "benchmark", "pretrained")
@@ -69,37 +68,25 @@ def parser(chosen):
     from reproduce.experiment.options import whole
     from reproduce.records import RESULTS, RUNS
 
-    groups = [
-        f"{group}:\n" + "\n".join(f"  {name:10} {text}" for name, (_, text) in commands.items())
-        for group, commands in GROUPS.items()
-    ]
-    top = argparse.ArgumentParser(
-        prog="python -m reproduce",
-        description=__doc__,
-        epilog="\n\n".join(groups),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND", help="one of the following")
-    for name, (module, text) in COMMANDS.items():
-        sub = commands.add_parser(name, description=text)
-        if name != chosen:
-            continue
-        if name in WITH_DATA:
-            sub.add_argument(
-                "--data", type=Path, help="folder of the ISBI 2012 stacks (default: $ISBI2012_DIR, then data/isbi2012)"
-            )
-        if name in WITH_DEVICE:
-            sub.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="default: auto")
-        if name in WITH_SEED:
-            sub.add_argument("--seed", type=whole(0), default=0, help="default: 0")
-        if name in OF_RESULTS:
-            sub.add_argument("--out", type=Path, default=RESULTS, help="folder of the records (default: results)")
-        elif name != "compare":
-            sub.add_argument("--out", type=Path, default=RUNS, help="folder of what is run (default: runs)")
-        for flag, options in FIGURES.get(name, {}).items():
-            sub.add_argument(flag, **options)
-        if name not in FIGURES:
-            importlib.import_module(f"reproduce.{module}").add_arguments(sub)
+    top, command = command_line("python -m reproduce", __doc__, GROUPS, chosen)
+    if not command:
+        return top
+    if chosen in WITH_DATA:
+        command.add_argument(
+            "--data", type=Path, help="folder of the ISBI 2012 stacks (default: $ISBI2012_DIR, then data/isbi2012)"
+        )
+    if chosen in WITH_DEVICE:
+        command.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="default: auto")
+    if chosen in WITH_SEED:
+        command.add_argument("--seed", type=whole(0), default=0, help="default: 0")
+    if chosen in OF_RESULTS:
+        command.add_argument("--out", type=Path, default=RESULTS, help="folder of the records (default: results)")
+    elif chosen != "compare":
+        command.add_argument("--out", type=Path, default=RUNS, help="folder of what is run (default: runs)")
+    for flag, options in FIGURES.get(chosen, {}).items():
+        command.add_argument(flag, **options)
+    if chosen not in FIGURES:
+        importlib.import_module(COMMANDS[chosen]).add_arguments(command)
     return top
 
 
@@ -117,7 +104,7 @@ def _main(argv):
 
         arguments.device = choose_device(arguments.device)
     try:
-        return importlib.import_module(f"reproduce.{COMMANDS[arguments.command][0]}").run(arguments)
+        return importlib.import_module(COMMANDS[arguments.command]).run(arguments)
     except Interrupted as stopped:
         if getattr(arguments, "resume", True):
             raise

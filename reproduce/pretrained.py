@@ -1,4 +1,4 @@
-"""Pretrained: take the network that ``table1 --final`` has trained into the package, as float16.
+"""Take the network of table1 --final into the package, with its recipe's held-out score.
 
 It was trained on every annotated slice, so its own score is not known. What comes with it is the score of the same
 recipe on the slices of a fold, which ``table1 --folds`` has recorded in the same folder. The largest change of a

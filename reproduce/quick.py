@@ -1,4 +1,4 @@
-"""The main job in minutes: the same code path on a synthetic stack, no download, no GPU.
+"""The main job in minutes: train, predict and score on a synthetic stack, no download, no GPU.
 
 The stack is written in the challenge's format, a narrow U-Net is trained on all but the last slices, and
 those are segmented, scored and drawn, beside what the untrained network makes of them. The network is

@@ -1,8 +1,8 @@
-"""Table 1: the EM segmentation challenge, by five-fold cross-validation on the training stack.
+"""Table 1: train, predict and score on the EM segmentation challenge, by five-fold cross-validation.
 
-Each fold holds out six contiguous slices; every slice is scored by a network that never saw it. ``--final``
-trains on all thirty slices and writes maps of the test volume in the challenge's format, whose labels were
-hidden until after the paper: ``--test`` scores the maps where the labels are at hand.
+Each fold holds out six contiguous slices of the training stack; every slice is scored by a network that never
+saw it. ``--final`` trains on all thirty slices and writes maps of the test volume in the challenge's format,
+whose labels were hidden until after the paper: ``--test`` scores the maps where the labels are at hand.
 """
 
 import argparse

@@ -1,6 +1,8 @@
-"""What all commands share: whatever goes wrong is told in one sentence, and an interrupt is quiet."""
+"""What all commands share: modules as commands, one sentence for whatever goes wrong, and a quiet interrupt."""
 
 import argparse
+import ast
+import importlib.util
 import os
 import signal
 import sys
@@ -58,6 +60,45 @@ def exit_status(run: Callable[..., int | None], *arguments) -> int:
     return FAILED
 
 
+def command_line(
+    prog: str, description: str | None, groups: dict[str, dict[str, str]], chosen: str
+) -> tuple[argparse.ArgumentParser, argparse.ArgumentParser | None]:
+    """The parser of commands that are modules, none of which is imported.
+
+    Parameters
+    ----------
+    prog, description : str
+        As of `argparse.ArgumentParser`.
+    groups : dict
+        Headings of the list of commands, each with the module of each command. The docstring of a module is the help
+        of its command: its first line stands in the list, and what follows "examples:" behind the options.
+    chosen : str
+        The first word of the command line.
+
+    Returns
+    -------
+    top : argparse.ArgumentParser
+        The whole command line.
+    command : argparse.ArgumentParser or None
+        That of the chosen command, which lacks its arguments yet; None if there is no such command.
+    """
+    modules = {name: module for group in groups.values() for name, module in group.items()}
+    lists = [
+        f"{heading}:\n" + "\n".join(f"  {name:12} {_docstring(group[name]).splitlines()[0]}" for name in group)
+        for heading, group in groups.items()
+        if chosen not in modules
+    ]
+    top = argparse.ArgumentParser(
+        prog=prog, description=description, epilog="\n\n".join(lists), formatter_class=HelpFormatter
+    )
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND", help="one of the following")
+    parsers = {name: commands.add_parser(name, formatter_class=HelpFormatter) for name in modules}
+    if chosen in modules:
+        text, examples, lines = _docstring(modules[chosen]).partition("examples:")
+        parsers[chosen].description, parsers[chosen].epilog = text, examples + lines
+    return top, parsers.get(chosen)
+
+
 def file_name(text: str) -> Path:
     """A path, for argparse, which must not be empty."""
     if not text:
@@ -71,10 +112,17 @@ def note(text: str) -> None:
 
 
 class HelpFormatter(argparse.HelpFormatter):
-    """Fills descriptions, and leaves the lines of a text that begins with "examples:" as they are."""
+    """Fills paragraphs, and leaves those with indented lines, such as examples, as they are."""
 
     def _fill_text(self, text, width, indent):
-        return text if text.startswith("examples:") else super()._fill_text(text, width, indent)
+        fill = super()._fill_text
+        return "\n\n".join(part if "\n  " in part else fill(part, width, indent) for part in text.split("\n\n"))
+
+
+def _docstring(module):
+    """The docstring of a module, without marks, read from its source: also with -OO, and without its imports."""
+    source = importlib.util.find_spec(module).loader.get_source(module)
+    return ast.get_docstring(ast.parse(source)).replace("`", "")
 
 
 @contextmanager

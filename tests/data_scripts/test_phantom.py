@@ -1,12 +1,19 @@
 """The phantom is deterministic, in the challenge's format, and not to be solved by a threshold."""
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
+from small_commands import fails
 
+from data_scripts import isbi2012
+from data_scripts import phantom as write_phantom
 from data_scripts.phantom import make_phantom
 from unet_paper import metrics
 from unet_paper.errors import InputError
+from unet_paper.tiff import read_stack
 from unet_paper.weight_map import cells_from_membranes
 
 
@@ -63,3 +70,29 @@ def test_a_stack_too_small_is_refused(shape):
 def test_the_smallest_stack_is_made():
     images, labels = make_phantom(1, 16, 16, seed=0)
     assert images.shape == labels.shape == (1, 16, 16)
+
+
+def test_the_phantom_script_writes_the_challenges_four_files(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert write_phantom.main(["--out", "made", "--slices", "2", "--size", "32", "--seed", "3"]) == 0
+    assert sorted(os.listdir("made")) == sorted([*isbi2012.SHA256, isbi2012.OPTIONAL])
+    train, test = (read_stack(f"made/{part}-volume.tif") for part in ("train", "test"))
+    assert (train.array != test.array).any()
+    assert (train.voxel_size, train.unit) == ((50, 4, 4), "nm")
+    first = Path("made/train-volume.tif").read_bytes()
+    assert write_phantom.main(["--out", "made", "--slices", "2", "--size", "32", "--seed", "3"]) == 0
+    np.testing.assert_array_equal(read_stack("made/train-volume.tif").array, train.array)
+    assert len(first) > 1000
+
+
+def test_the_phantom_script_tells_bad_sizes_seeds_and_places(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("a-file").touch()
+    for arguments, message in [
+        (["--out", "made", "--slices", "0"], "too small"),
+        (["--out", "made", "--size", "3"], "too small"),
+        (["--out", "made", "--seed", "-1"], "seed -1"),
+        (["--out", "a-file", "--size", "16", "--slices", "1"], "cannot make"),
+    ]:
+        assert message in fails(capsys, write_phantom.main, *arguments)
+    assert not Path("made").exists()

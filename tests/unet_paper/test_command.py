@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from unet_paper.command import exit_status
+from unet_paper.command import command_line, exit_status
 from unet_paper.errors import InputError, Interrupted, NonFiniteLoss
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -75,7 +75,7 @@ def test_faults_of_the_program_are_not_hidden(error):
 
 WARNS = """
 import warnings
-from unet_paper.command import exit_status
+from unet_paper.command import command_line, exit_status
 from unet_paper.errors import LabelWarning
 def run():
     for _ in range(3):
@@ -148,9 +148,35 @@ def test_an_interrupt_while_packages_are_imported_is_quiet():
     assert (ended.returncode, ended.stderr) == (130, "")
 
 
+HELP = """
+import sys
+from contextlib import suppress
+from unet_paper.__main__ import COMMANDS, main
+for words in (["--help"], *([name, "--help"] for name in COMMANDS)):
+    with suppress(SystemExit):
+        main(words)
+sys.exit(", ".join({"numpy", "torch", "tqdm", "importlib.metadata"} & {*sys.modules}) or 0)
+"""
+
+
 def test_help_imports_nothing_that_takes_time():
-    code = "import sys, unet_paper.__main__; print({'numpy', 'torch', 'tqdm', 'importlib.metadata'} & {*sys.modules})"
-    assert run_python("-c", code, check=True).stdout == "set()\n"
+    shown = run_python("-c", HELP)
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert shown.stdout.count("usage: python -m unet_paper") == 6
+
+
+def test_the_help_of_a_command_is_the_docstring_of_its_module(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "50")
+    top, _ = command_line("p", None, {"made": {"a": "unet_paper.commands.score"}}, "")
+    assert top.format_help().endswith(
+        "made:\n  a            The five metrics of the challenge, at their best thresholds.\n"
+    )
+    _, command = command_line("p", None, {"made": {"a": "unet_paper.commands.score"}}, "a")
+    shown = command.format_help()
+    assert "The five metrics of the challenge, at their best\nthresholds.\n\nBoth stacks have the same slices" in shown
+    assert shown.endswith(
+        "examples:\n  p a train-labels.tif probability.tif\n  p a train-labels.tif probability.tif --slices 24-29\n"
+    )
 
 
 @pytest.mark.parametrize("module", ["unet_paper", "data_scripts.isbi2012", "data_scripts.phantom"])

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from unet_paper.errors import InputError
-from unet_paper.files import atomic_write, check_readable, check_writable, locked
+from unet_paper.files import atomic_write, check_folder, check_readable, check_writable, locked
 from unet_paper.tiff import write_stack
 
 RNG = np.random.default_rng(0)
@@ -219,3 +219,10 @@ def test_a_folder_is_held_by_one_at_a_time(tmp_path):
         pass
     with locked(tmp_path):
         assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_may_not_be_written_is_told_before_one_is_made_in_it(tmp_path, monkeypatch):
+    monkeypatch.setattr("unet_paper.files.os.access", lambda *_: False)  # root may write anywhere
+    with pytest.raises(InputError, match=f"cannot write to .*: no permission to write in {tmp_path}"):
+        check_folder(tmp_path / "results")
+    assert not (tmp_path / "results").exists()

@@ -1,0 +1,127 @@
+"""A network of your own, by the paper's recipe.
+
+One tile a step, with elastic deformation, weight map and dropout. A training that was stopped goes on when the same
+command is given again; until it ends it lies in a folder beside WEIGHTS.safetensors.
+
+examples:
+  %(prog)s images.tif labels.tif weights.safetensors --hold-out 2
+  %(prog)s images.tif labels.tif weights.safetensors --base-channels 16 --optimizer adam --steps 2000
+"""
+
+import argparse
+from contextlib import suppress
+
+from unet_paper.command import file_name
+from unet_paper.commands.common import STACK, count, print_scores, read_images, read_labels
+from unet_paper.config import NetworkConfig, TrainingConfig
+from unet_paper.errors import InputError
+from unet_paper.files import check_writable
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    parser.add_argument(
+        "images", type=file_name, metavar="IMAGES.tif", help=f"8 or 16 bits, or float from 0 to 1; {STACK}"
+    )
+    parser.add_argument(
+        "labels",
+        type=file_name,
+        metavar="LABELS.tif",
+        help="of the same shape: 0 is membrane or background, anything else is cell",
+    )
+    parser.add_argument("weights", type=file_name, metavar="WEIGHTS.safetensors", help="network to write")
+    parser.add_argument(
+        "--hold-out", type=count, metavar="N", help="score the last N slices instead of training on them"
+    )
+    parser.add_argument("--steps", type=count, metavar="N", help=f"default: {TrainingConfig.steps}")
+    parser.add_argument(
+        "--base-channels",
+        type=count,
+        metavar="N",
+        help=f"channels of the first level (default: {NetworkConfig.base_channels}; 16 take an eighth of the time)",
+    )
+    parser.add_argument("--optimizer", choices=("sgd", "adam"), help="default: sgd, the paper's; adam learns sooner")
+    parser.add_argument("--init", type=file_name, metavar="WEIGHTS.safetensors", help="network to go on from")
+    parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="default: %(default)s")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Train a network on a labelled stack and, where slices are held out, score it on them."""
+    import numpy as np
+
+    from unet_paper.files import locked, make_folder
+    from unet_paper.tiff import check_same_shape
+
+    check_writable(arguments.weights, inputs=(arguments.images, arguments.labels))
+    if arguments.weights.suffix != ".safetensors":
+        raise InputError(f"cannot write {arguments.weights}: weights are safetensors, so its name must end so")
+    images, labels = read_images(arguments.images).array, read_labels(arguments.labels).array
+    check_same_shape(images, labels, str(arguments.images), str(arguments.labels))
+    truth = (labels > 0).astype(np.uint8)
+    n_train = len(images) - (arguments.hold_out or 0)
+    if n_train < 1:
+        raise InputError(f"--hold-out {arguments.hold_out} leaves no slice; it must be below {len(images)}, the slices")
+    from tqdm import tqdm
+
+    from unet_paper.checkpoint import load_weights, save_weights
+    from unet_paper.device import choose_device
+    from unet_paper.recipe import paper_recipe, recipe_config
+    from unet_paper.train import gray_statistics
+    from unet_paper.train import train as train_network
+
+    device = choose_device(arguments.device)
+    begun = None
+    if arguments.init:
+        begun, _ = load_weights(arguments.init)
+        if arguments.base_channels not in (None, begun.config.base_channels):
+            raise InputError(
+                f"{arguments.init} has {begun.config.base_channels} base channels; --base-channels must be so"
+            )
+    config = recipe_config(
+        device,
+        steps=arguments.steps,
+        base_channels=begun.config.base_channels if begun else arguments.base_channels,
+        optimizer=arguments.optimizer,
+    )
+    recipe = paper_recipe(config)
+    folder = make_folder(arguments.weights.with_name(f".{arguments.weights.stem}-training"))
+    try:
+        with locked(folder), tqdm(total=recipe.steps, desc="train", unit="step", disable=None) as bar:
+
+            def report(step, loss):
+                bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
+                bar.update(step - bar.n)
+
+            model, _ = train_network(
+                recipe,
+                images[:n_train],
+                truth[:n_train],
+                seed=arguments.seed,
+                device=device,
+                folder=folder,
+                resume=True,
+                report=report,
+                weights=begun.state_dict() if begun else None,
+            )
+            metadata = gray_statistics(images[:n_train]) | {"recipe": recipe.configuration, "seed": arguments.seed}
+            save_weights(arguments.weights, model, metadata)
+            for left in folder.iterdir():
+                left.unlink()
+    finally:
+        with suppress(OSError):  # it holds the checkpoint of a training that was stopped
+            folder.rmdir()
+    print(f"wrote {arguments.weights}: trained on {n_train} slices")
+    if arguments.hold_out:
+        _score_held_out(model, images[n_train:], truth[n_train:], metadata, device)
+
+
+def _score_held_out(model, images, truth, metadata, device):
+    """Print the scores of slices that were not trained on."""
+    from unet_paper import metrics
+    from unet_paper.predict import predict_stack
+
+    mean, std = metadata["image_mean"], metadata["image_std"]
+    scores = metrics.score(truth, predict_stack(model, images, mean=mean, std=std, device=device))
+    print(f"on the {len(images)} slices held out:")
+    print_scores(scores)
