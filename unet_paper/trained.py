@@ -69,6 +69,18 @@ def pretrained_metadata() -> dict:
     return json.loads(json.loads(header)["__metadata__"][METADATA])
 
 
+def in_nanometres(voxel_size: tuple | None, unit: str | None) -> tuple | None:
+    """A voxel size in nm; None if it, or what its unit means, is not known.
+
+    Examples
+    --------
+    >>> in_nanometres((0.5, 0.25, 0.25), "um")
+    (500.0, 250.0, 250.0)
+    """
+    factor = NANOMETRES.get((unit or "").lower())
+    return tuple(size * factor for size in voxel_size) if voxel_size and factor else None
+
+
 def voxel_size_note(path, voxel_size: tuple | None, unit: str | None, metadata: dict) -> str | None:
     """A sentence if the pixels of a stack are of another size than those the network was trained on.
 
@@ -92,12 +104,10 @@ def voxel_size_note(path, voxel_size: tuple | None, unit: str | None, metadata: 
     'pixels of a.tif are 10 x 10 nm, but'
     >>> voxel_size_note("a.tif", (50, 5, 5), "nm", {"voxel_nm": [50, 4, 4]})
     """
-    if not (voxel_size and "voxel_nm" in metadata and (factor := NANOMETRES.get((unit or "").lower()))):
+    have, trained = in_nanometres(voxel_size, unit), metadata.get("voxel_nm")
+    if not (have and trained) or all(1 / FAR <= a / b <= FAR for a, b in zip(have[1:], trained[1:])):
         return None
-    have, trained = [size * factor for size in voxel_size[1:]], metadata["voxel_nm"][1:]
-    if all(1 / FAR <= a / b <= FAR for a, b in zip(have, trained)):
-        return None
-    sizes = [" x ".join(f"{size:.3g}" for size in pair) for pair in (have, trained)]
+    sizes = [" x ".join(f"{size:.3g}" for size in sides[1:]) for sides in (have, trained)]
     return (
         f"pixels of {path} are {sizes[0]} nm, but the network was trained on {sizes[1]} nm; "
         "resample the stack if membranes are missed"

@@ -28,6 +28,7 @@ from unet_paper.errors import InputError
 from unet_paper.files import check_folder
 from unet_paper.overlap_tile import check_tile, mirrored
 from unet_paper.predict import average_of_eight, cell_probability
+from unet_paper.trained import voxel_size_note
 from unet_paper.volume_io import (
     create_output,
     fingerprint,
@@ -116,8 +117,9 @@ def predict_volume(
     if (model.config.in_channels, model.config.n_classes) != (1, 2):
         raise InputError(f"{weights} holds a network of other than 1 channel and 2 classes")
     check_tile(block + 4, model.config.depth)
-    if volume.note and note:
-        note(volume.note)
+    for sentence in (volume.note, voxel_size_note(source, volume.voxel_size, volume.unit, metadata)):
+        if sentence and note:
+            note(sentence)
     blocks = list(split(volume.shape, block))
     manifest = {
         "input_sha256": fingerprint(volume, blocks),

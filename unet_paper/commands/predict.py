@@ -1,10 +1,10 @@
 """Probability of cell by a trained network.
 
-The images should look like those the network was trained on: pixels of about the same size (4 nm for the challenge's),
-membranes dark.
+The images should look like those the network was trained on: for the network in the package membranes dark, and
+pixels of about 4 nm.
 
 examples:
-  %(prog)s stack.tif probability.tif --weights weights.safetensors
+  %(prog)s stack.tif probability.tif
   %(prog)s 12-bit.tif probability.tif --weights weights.safetensors --scale 4095 --rotations none
 """
 
@@ -33,7 +33,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "resumable",
     )
     parser.add_argument(
-        "--weights", type=file_name, required=True, metavar="FILE.safetensors", help="written by a training"
+        "--weights",
+        type=file_name,
+        metavar="FILE.safetensors",
+        help="written by a training (default: the network in the package)",
     )
     parser.add_argument(
         "--scale",
@@ -57,6 +60,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Write the probability of cell that a trained network gives to a stack."""
+    from unet_paper import trained
+
+    if not arguments.weights:
+        note(f"the network in the package is used: {_in_words(trained.pretrained_metadata())}")
+        arguments.weights = trained.WEIGHTS
     if arguments.probability.suffix == ".zarr":
         return predict_zarr(arguments)
     if arguments.workers or arguments.scheduler:
@@ -84,6 +92,8 @@ def run(arguments: argparse.Namespace) -> None:
         )
     mean, std = metadata["image_mean"], metadata["image_std"]
     _compare_gray_values(arguments.stack, stack.array, mean, std)
+    if sentence := trained.voxel_size_note(arguments.stack, stack.voxel_size, stack.unit, metadata):
+        note(sentence)
 
     with tqdm(desc="predict", unit="tile", disable=None) as bar:
 
@@ -131,6 +141,15 @@ def predict_zarr(arguments: argparse.Namespace) -> None:
         note=note,
     )
     print(f"wrote {arguments.probability}: 0 is membrane, 255 is cell")
+
+
+def _in_words(metadata):
+    """What the network in the package is, and the score of its recipe."""
+    held_out = metadata["held_out"]
+    return (
+        f"{metadata['title']}, trained on ISBI 2012 (V_Rand {held_out['scores']['v_rand']:.3f} by the same recipe on "
+        f"{len(held_out['slices'])} slices held out)"
+    )
 
 
 def _compare_gray_values(path, images, mean, std):

@@ -14,8 +14,6 @@ from unet_paper.command import file_name
 from unet_paper.commands.common import check_output, progress, read_labels, read_probability
 from unet_paper.errors import InputError
 
-THRESHOLD = 0.5
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
@@ -33,7 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     choice = parser.add_mutually_exclusive_group()
     choice.add_argument(
-        "--threshold", type=float, default=THRESHOLD, help="cells are above it, from 0 to 1 (default: %(default)s)"
+        "--threshold",
+        type=float,
+        help="cells are above it, from 0 to 1 (default: the best on held-out slices of the network in the package)",
     )
     choice.add_argument(
         "--labels", type=file_name, metavar="TRUE.tif", help="take the threshold of the best V_Rand against these"
@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Write the numbered cells of a stored probability map."""
-    from unet_paper import metrics, segment
+    from unet_paper import metrics, segment, trained
     from unet_paper.tiff import check_same_shape, write_stack
 
     check_output(arguments.cells, arguments.probability, *filter(None, [arguments.labels]))
@@ -54,6 +54,9 @@ def run(arguments: argparse.Namespace) -> None:
         v_rand = metrics.v_rand(truth, stack.array, progress=partial(progress, desc="threshold"))
         threshold = v_rand.threshold or 0.0
         print(f"threshold {threshold:.1f}: V_Rand {v_rand.value:.6f}")
+    elif threshold is None:
+        threshold = trained.pretrained_metadata()["held_out"]["thresholds"]["v_rand"]
+        print(f"threshold {threshold:.1f}, that of the network in the package")
     cells = segment.segment(stack.array, threshold=threshold)
     write_stack(arguments.cells, cells, voxel_size=stack.voxel_size, unit=stack.unit)
     print(f"wrote {arguments.cells}: {cells.max(axis=(1, 2)).mean():.0f} cells a slice")

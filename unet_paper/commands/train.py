@@ -56,7 +56,8 @@ def run(arguments: argparse.Namespace) -> None:
     check_writable(arguments.weights, inputs=(arguments.images, arguments.labels))
     if arguments.weights.suffix != ".safetensors":
         raise InputError(f"cannot write {arguments.weights}: weights are safetensors, so its name must end so")
-    images, labels = read_images(arguments.images).array, read_labels(arguments.labels).array
+    stack, labels = read_images(arguments.images), read_labels(arguments.labels).array
+    images = stack.array
     check_same_shape(images, labels, str(arguments.images), str(arguments.labels))
     truth = (labels > 0).astype(np.uint8)
     n_train = len(images) - (arguments.hold_out or 0)
@@ -69,6 +70,7 @@ def run(arguments: argparse.Namespace) -> None:
     from unet_paper.recipe import paper_recipe, recipe_config
     from unet_paper.train import gray_statistics
     from unet_paper.train import train as train_network
+    from unet_paper.trained import in_nanometres
 
     device = choose_device(arguments.device)
     begun = None
@@ -105,7 +107,8 @@ def run(arguments: argparse.Namespace) -> None:
                 weights=begun.state_dict() if begun else None,
             )
             metadata = gray_statistics(images[:n_train]) | {"recipe": recipe.configuration, "seed": arguments.seed}
-            save_weights(arguments.weights, model, metadata)
+            size = in_nanometres(stack.voxel_size, stack.unit)
+            save_weights(arguments.weights, model, metadata | ({"voxel_nm": size} if size else {}))
             for left in folder.iterdir():
                 left.unlink()
     finally:

@@ -1,5 +1,6 @@
 """``unet-paper predict``: the map it writes slice by slice, its progress, and what it refuses."""
 
+import hashlib
 from functools import partial
 from pathlib import Path
 
@@ -50,6 +51,34 @@ def test_predict_writes_the_probability_the_network_gives(folder, monkeypatch):
     assert written.array.dtype == np.float32
     assert 0 <= written.array.min() <= written.array.max() <= 1
     assert (written.voxel_size, written.unit) == ((50, 4, 4), "nm")
+
+
+def test_predict_without_weights_takes_the_network_in_the_package_and_says_so(folder, monkeypatch, capsys):
+    from unet_paper import predict, trained
+
+    held_out = {"scores": {"v_rand": 0.9125}, "slices": [0, 1]}
+    network_file("shipped.safetensors", 3, about={"title": "the shipped U-Net", "held_out": held_out})
+    digest = hashlib.sha256(Path("shipped.safetensors").read_bytes()).hexdigest()
+    Path("shipped.sha256").write_text(f"{digest}  shipped.safetensors\n")
+    monkeypatch.setattr(trained, "WEIGHTS", Path("shipped.safetensors"))
+    used = []
+    monkeypatch.setattr(predict, "predict_stack", lambda model, images, **_: used.append(model) or images)
+    assert commands.main(["predict", "images.tif", "map.tif", "--device", "cpu"]) == 0
+    assert {model.config.base_channels for model in used} == {3}
+    assert "network in the package is used: the shipped U-Net, trained on" in (told := capsys.readouterr().err)
+    assert "V_Rand 0.912 by the same recipe on 2 slices" in told
+    network_file("net.safetensors", 2)
+    assert commands.main(PREDICT) == 0
+    assert "in the package" not in capsys.readouterr().err
+
+
+def test_pixels_of_another_size_than_in_training_are_told(folder, monkeypatch, copying, capsys):
+    network_file("net.safetensors", 2, about={"voxel_nm": [50, 4, 4]})
+    assert commands.main(PREDICT) == 0
+    assert "pixels of" not in capsys.readouterr().err
+    write_stack("images.tif", IMAGES, voxel_size=(0.05, 0.02, 0.02), unit="µm")
+    assert commands.main(PREDICT) == 0
+    assert "pixels of images.tif are 20 x 20 nm, but the network was trained on 4 x 4 nm" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("arguments", "rotations"), [([], "eight"), (["--rotations", "seven"], "seven")])

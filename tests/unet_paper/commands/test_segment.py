@@ -7,11 +7,11 @@ import pytest
 import tifffile
 
 from unet_paper import __main__ as commands
-from unet_paper import metrics
-from unet_paper.commands.segment import THRESHOLD
+from unet_paper import metrics, trained
 from unet_paper.segment import segment
 from unet_paper.tiff import read_stack, write_stack
 
+THRESHOLD = 0.5  # of the network in the package
 GOLDEN = Path(__file__).parents[1] / "metrics" / "golden"
 
 
@@ -21,6 +21,7 @@ def folder(tmp_path, monkeypatch):
     for name, stack in (("map.tif", "phantom_soft"), ("labels.tif", "phantom_labels")):
         write_stack(tmp_path / name, tifffile.imread(GOLDEN / f"{stack}.tif"), voxel_size=(50, 4, 4), unit="nm")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(trained, "pretrained_metadata", lambda: {"held_out": {"thresholds": {"v_rand": THRESHOLD}}})
     return tmp_path
 
 
@@ -31,7 +32,9 @@ def test_the_command_writes_the_cells_with_their_voxel_size(folder, capsys, opti
     expected = segment(read_stack("map.tif").array, threshold=threshold)
     np.testing.assert_array_equal(written.array, expected)
     assert (written.voxel_size, written.unit) == ((50, 4, 4), "nm")
-    assert f"{expected.max(axis=(1, 2)).mean():.0f} cells a slice" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert f"{expected.max(axis=(1, 2)).mean():.0f} cells a slice" in told
+    assert ("threshold 0.5, that of the network in the package" in told) == (options == ())
 
 
 def test_the_command_finds_the_threshold_of_the_best_v_rand(folder, capsys):
