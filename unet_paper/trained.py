@@ -41,8 +41,8 @@ def pretrained() -> tuple["UNet", dict]:
 
     Examples
     --------
-    >>> model, metadata = pretrained()
-    >>> model.config.n_classes, metadata["voxel_nm"]
+    >>> model, metadata = pretrained()  # doctest: +SKIP
+    >>> model.config.n_classes, metadata["voxel_nm"]  # doctest: +SKIP
     (2, [50.0, 4.0, 4.0])
     """
     from unet_paper.checkpoint import load_weights  # torch, only now

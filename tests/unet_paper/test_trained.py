@@ -13,6 +13,8 @@ from unet_paper.errors import InputError
 from unet_paper.predict import predict_stack
 from unet_paper.trained import checked_weights, pretrained, pretrained_metadata, voxel_size_note
 
+pytestmark = pytest.mark.skipif(not trained.WEIGHTS.exists(), reason="the package has no trained network yet")
+
 CROP = Path(__file__).with_name("pretrained_crop.npy")
 KNOWN = ("title", "command", "commit", "date", "device", "seconds", "data", "recipe", "seed", "voxel_nm", "held_out")
 
