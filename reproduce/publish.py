@@ -1,7 +1,7 @@
 """Publish: take what was run into results/, with the maps and curves it refers to, and render the tables.
 
 Records are appended, never changed. A map or curve that is there already with another content is replaced only
-with ``--replace``; the command says which.
+with ``--replace``; the command says which. The montage of the newest run of Table 1 takes the place of the older.
 """
 
 import filecmp
@@ -11,6 +11,8 @@ from pathlib import Path
 from reproduce import records
 from unet_paper.errors import InputError
 from unet_paper.files import atomic_write, make_folder
+
+MONTAGE = Path("figures/montage.png")  # of the newest run of Table 1
 
 
 def add_arguments(parser):
@@ -34,7 +36,8 @@ def run(arguments):
     replaced = [name for name in files if differs(out / name, into / name)]
     if replaced and not arguments.replace:
         raise InputError(f"{into} has others by the name of {', '.join(map(str, replaced))}; --replace replaces them")
-    for name in files:
+    drawn = [MONTAGE] if (out / MONTAGE).exists() and any(record.experiment == "table1" for record in new) else []
+    for name in files + drawn:
         make_folder((into / name).parent)
         with atomic_write(into / name) as temporary:
             shutil.copyfile(out / name, temporary)

@@ -17,7 +17,7 @@ from unet_paper.errors import InputError, Interrupted, LabelWarning, NonFiniteLo
 UNREAD, FAILED, INTERRUPTED, TERMINATED = 1, 2, 130, 143  # the last two as a shell reports signals
 
 
-def exit_status(run: Callable[..., int | None], *arguments) -> int:
+def exit_status(run: Callable[..., int | None], *arguments: object) -> int:
     """Run a command and tell what went wrong.
 
     Parameters

@@ -14,7 +14,7 @@ from scipy import ndimage
 MODES = {"cubic": "bicubic", "linear": "bilinear", "nearest": "nearest"}
 
 
-def draw_node_displacements(generator, *, grid=3, sigma=10.0):
+def draw_node_displacements(generator: np.random.Generator, *, grid: int = 3, sigma: float = 10.0) -> np.ndarray:
     """Draw the displacement vectors of the coarse grid.
 
     Parameters
@@ -38,7 +38,7 @@ def draw_node_displacements(generator, *, grid=3, sigma=10.0):
     return generator.normal(0.0, sigma, (2, grid, grid)).astype(np.float32)
 
 
-def spline_matrix(size, grid=3):
+def spline_matrix(size: int, grid: int = 3) -> torch.Tensor:
     """Matrix that interpolates `grid` node values to `size` pixels by a cubic spline.
 
     Parameters
@@ -64,7 +64,7 @@ def spline_matrix(size, grid=3):
     return torch.tensor(np.round(np.stack(columns, axis=1), 12) + 0.0, dtype=torch.float32)
 
 
-def dense_displacement(nodes, rows, columns):
+def dense_displacement(nodes: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
     """Interpolate node displacements to every pixel.
 
     Parameters
@@ -90,7 +90,7 @@ def dense_displacement(nodes, rows, columns):
     return rows @ nodes @ columns.T
 
 
-def tile_coordinates(centre, angle, displacement):
+def tile_coordinates(centre: torch.Tensor, angle: torch.Tensor, displacement: torch.Tensor) -> torch.Tensor:
     """Image coordinates of every pixel of a shifted, rotated and deformed tile.
 
     Parameters
@@ -122,7 +122,7 @@ def tile_coordinates(centre, angle, displacement):
     return torch.stack([cos * y - sin * x, sin * y + cos * x], dim=1) + centre[:, :, None, None]
 
 
-def resample(image, coordinates, mode):
+def resample(image: torch.Tensor, coordinates: torch.Tensor, mode: str) -> torch.Tensor:
     """Read `image` at `coordinates`, mirrored beyond its border.
 
     Parameters

@@ -7,7 +7,9 @@ called plainly. Nothing here knows the network.
 """
 
 import warnings
+from collections.abc import Callable
 
+import numpy as np
 import torch
 
 WARM_UP = 3  # plain calls before the capture: libraries choose algorithms, the optimiser makes its state
@@ -39,12 +41,12 @@ class Graphed:
     [1.0, 2.0, 3.0]
     """
 
-    def __init__(self, function, device, *, warm_up=WARM_UP):
+    def __init__(self, function: Callable, device: torch.device | str, *, warm_up: int = WARM_UP) -> None:
         self.function, self.plain_calls = function, warm_up
         self.stream = torch.cuda.Stream(device) if torch.device(device).type == "cuda" else None
         self.graph = self.result = None
 
-    def __call__(self):
+    def __call__(self) -> torch.Tensor | tuple[torch.Tensor, ...] | None:
         if self.stream is None:
             return self.function()
         if self.plain_calls > 0:
@@ -86,12 +88,11 @@ class Graphed:
         return result
 
 
-def write(place, array):
+def write(place: torch.Tensor, array: np.ndarray) -> None:
     """Copy a NumPy array to the tensor `place` on any device, without waiting for it.
 
     Examples
     --------
-    >>> import numpy as np
     >>> place = torch.zeros(2)
     >>> write(place, np.array([1.0, 2.0]))
     >>> place.tolist()
@@ -101,7 +102,7 @@ def write(place, array):
     place.copy_(source.pin_memory() if place.is_cuda else source, non_blocking=True)
 
 
-def make_capturable(optimizer, device):
+def make_capturable(optimizer: torch.optim.Optimizer, device: torch.device | str) -> None:
     """Let `optimizer` run in a graph: with a learning rate on the device, and fused where it has such a form."""
     for group in optimizer.param_groups:
         group["lr"] = torch.tensor(float(group["lr"]), device=device)
@@ -111,7 +112,7 @@ def make_capturable(optimizer, device):
             group["capturable"] = True
 
 
-def set_learning_rate(optimizer, rate):
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
     """Set the learning rate, a number; where the optimiser holds a tensor, that tensor is overwritten."""
     for group in optimizer.param_groups:
         if isinstance(group["lr"], torch.Tensor):

@@ -4,10 +4,11 @@ The paper prints E = sum w(x) log p_l(x)(x); the sign that makes it an energy to
 and the sum is divided by the sum of the weights (S3).
 """
 
+import torch
 import torch.nn.functional as F
 
 
-def weighted_cross_entropy(logits, labels, weights):
+def weighted_cross_entropy(logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     """Weighted mean of the pixel-wise softmax cross entropy.
 
     Parameters
@@ -32,7 +33,6 @@ def weighted_cross_entropy(logits, labels, weights):
     --------
     Equal activations for two classes cost log 2 at every pixel, whatever the weights:
 
-    >>> import torch
     >>> labels = torch.tensor([[[0, 1]]])
     >>> weights = torch.tensor([[[1.0, 5.0]]])
     >>> round(float(weighted_cross_entropy(torch.zeros(1, 2, 1, 2), labels, weights)), 6)

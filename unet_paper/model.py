@@ -47,7 +47,6 @@ class UNet(nn.Module):
 
     Examples
     --------
-    >>> import torch
     >>> network = UNet(base_channels=2)
     >>> network(torch.zeros(1, 1, 204, 188)).shape
     torch.Size([1, 2, 20, 4])
@@ -55,7 +54,14 @@ class UNet(nn.Module):
     31030658
     """
 
-    def __init__(self, in_channels=1, n_classes=2, base_channels=64, depth=4, dropout=0.5):
+    def __init__(
+        self,
+        in_channels: int = 1,
+        n_classes: int = 2,
+        base_channels: int = 64,
+        depth: int = 4,
+        dropout: float = 0.5,
+    ) -> None:
         super().__init__()
         if min(in_channels, n_classes, base_channels, depth) < 1:
             raise InputError("in_channels, n_classes, base_channels and depth must all be at least 1")
@@ -101,7 +107,7 @@ class UNet(nn.Module):
 class DoubleConvolution(nn.Sequential):
     """Two unpadded 3x3 convolutions, each followed by a ReLU."""
 
-    def __init__(self, before, after):
+    def __init__(self, before: int, after: int) -> None:
         super().__init__(
             nn.Conv2d(before, after, 3),
             nn.ReLU(inplace=True),
@@ -113,17 +119,17 @@ class DoubleConvolution(nn.Sequential):
 class UpConvolution(nn.Sequential):
     """Up-convolution 2x2 (stride 2) that halves the channels, and a ReLU (S6, S9)."""
 
-    def __init__(self, before, after):
+    def __init__(self, before: int, after: int) -> None:
         super().__init__(nn.ConvTranspose2d(before, after, 2, stride=2), nn.ReLU(inplace=True))
 
 
-def centre_crop(x, size):
+def centre_crop(x: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     """Crop the last two axes of `x` to `size`, the same number of pixels from opposite sides."""
     top, left = ((have - want) // 2 for have, want in zip(x.shape[-2:], size))
     return x[..., top : top + size[0], left : left + size[1]]
 
 
-def he_normal(module):
+def he_normal(module: nn.Module) -> None:
     """Draw weights from N(0, sqrt(2 / N)) and zero the biases (section 3).
 
     N is the kernel's area times the channels of the second axis of the weights: the input's in a convolution,

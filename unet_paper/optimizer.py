@@ -5,6 +5,8 @@ form it multiplies the velocity, so that what was gathered at a low rate is used
 The two agree only while the rate is constant.
 """
 
+from collections.abc import Callable, Iterable
+
 import torch
 
 
@@ -37,11 +39,13 @@ class MomentumSGD(torch.optim.Optimizer):
     -0.25 0.75
     """
 
-    def __init__(self, params, lr, momentum=0.99, weight_decay=0.0):
+    def __init__(
+        self, params: Iterable, lr: float | torch.Tensor, momentum: float = 0.99, weight_decay: float = 0.0
+    ) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
     @torch.no_grad()
-    def step(self, closure=None):
+    def step(self, closure: Callable | None = None) -> object:
         """Update the parameters that have a gradient; returns what `closure`, if given, returns."""
         loss = None
         if closure is not None:

@@ -9,6 +9,8 @@ one pass over the whole image when the stride is a multiple of 16; abutting 388-
 
 import itertools
 import math
+from collections.abc import Callable
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -17,9 +19,19 @@ from unet_paper import shapes
 from unet_paper.errors import InputError
 
 PADDINGS = ("reflect", "zero")
+Array = TypeVar("Array", np.ndarray, torch.Tensor)
 
 
-def predict_overlap_tile(predict, image, *, tile=388, stride=384, depth=4, margin=None, padding="reflect"):
+def predict_overlap_tile(
+    predict: Callable[[Array], Array],
+    image: Array,
+    *,
+    tile: int = 388,
+    stride: int = 384,
+    depth: int = 4,
+    margin: int | None = None,
+    padding: str = "reflect",
+) -> Array:
     """Apply `predict` to overlapping tiles of an image and stitch what it returns.
 
     Parameters
@@ -98,7 +110,7 @@ def predict_overlap_tile(predict, image, *, tile=388, stride=384, depth=4, margi
     return result
 
 
-def check_tile(tile, depth=4):
+def check_tile(tile: int, depth: int = 4) -> None:
     """Raise `InputError` naming the nearest legal output sides when the network has none of `tile` pixels.
 
     Examples
@@ -117,7 +129,7 @@ def check_tile(tile, depth=4):
     raise InputError(f"tile side {tile} is not {period}*k + {above % period}; nearest legal output sides: {nearest}")
 
 
-def count_tiles(size, tile, stride):
+def count_tiles(size: tuple[int, int], tile: int, stride: int) -> int:
     """How many tiles an image of `size` (H, W) takes.
 
     Examples
@@ -128,7 +140,7 @@ def count_tiles(size, tile, stride):
     return math.prod(len(_spans(side, tile, stride)) for side in size)
 
 
-def mirrored(index, size):
+def mirrored(index: np.ndarray, size: int) -> np.ndarray:
     """Fold whole-number positions into 0 to ``size - 1``, mirrored at the first and the last as often as needed.
 
     Examples

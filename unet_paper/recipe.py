@@ -87,7 +87,7 @@ class Recipe:
         return hashlib.sha256(text.encode()).hexdigest()[:DIGITS]
 
 
-def described(value):
+def described(value: object) -> object:
     """A value of a recipe as JSON: a function is its name, its keywords and, if it is ours, its defaults.
 
     Examples
@@ -210,7 +210,7 @@ def optimizer_of(config: ExperimentConfig) -> partial:
 def weighted_sampler(
     images: np.ndarray,
     labels: np.ndarray,
-    device,
+    device: torch.device | str,
     *,
     input_size: int,
     output_size: int,

@@ -50,7 +50,17 @@ class TileSampler:
     (torch.Size([1, 1, 188, 188]), torch.Size([1, 4, 4]))
     """
 
-    def __init__(self, images, labels, weights, *, input_size=572, output_size=388, augmentation=None, device="cpu"):
+    def __init__(
+        self,
+        images: np.ndarray,
+        labels: np.ndarray,
+        weights: np.ndarray,
+        *,
+        input_size: int = 572,
+        output_size: int = 388,
+        augmentation: AugmentationConfig | None = None,
+        device: torch.device | str = "cpu",
+    ) -> None:
         self.augmentation = augmentation or AugmentationConfig()
         self.images = torch.as_tensor(images, dtype=torch.float32, device=device)[:, None]  # (Z, 1, H, W)
         self.labels = torch.as_tensor(np.asarray(labels), dtype=torch.float32, device=device)[:, None]
@@ -58,7 +68,7 @@ class TileSampler:
         self.margin = (input_size - output_size) // 2
         self.matrix = spline_matrix(input_size, self.augmentation.grid).to(device)
 
-    def draw(self, generator, batch=1):
+    def draw(self, generator: np.random.Generator, batch: int = 1) -> np.ndarray:
         """Draw the random numbers of `batch` tiles.
 
         Parameters
@@ -83,7 +93,7 @@ class TileSampler:
             rows.append([*where, angle, *gray, *nodes.ravel()])
         return np.array(rows, np.float32)
 
-    def __call__(self, drawn):
+    def __call__(self, drawn: np.ndarray | torch.Tensor) -> Tile:
         """Make the tiles of a draw.
 
         Parameters

@@ -11,7 +11,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
@@ -77,7 +77,16 @@ class Descent:
         If images and labels do not fit, the labels are not 0 and 1, or the images are constant.
     """
 
-    def __init__(self, recipe: Recipe, images, labels, *, seed: int, device="cpu", graphed: bool = True) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        images: np.ndarray,
+        labels: np.ndarray,
+        *,
+        seed: int,
+        device: torch.device | str = "cpu",
+        graphed: bool = True,
+    ) -> None:
         check_data(images, labels, seed)
         statistics = gray_statistics(images)
         torch.manual_seed(seed)
@@ -105,7 +114,7 @@ class Descent:
         """The learning rate at `place` in the schedule."""
         return self.recipe.schedule(place, self.recipe.steps)
 
-    def loss(self, model=None) -> torch.Tensor:
+    def loss(self, model: torch.nn.Module | None = None) -> torch.Tensor:
         """Loss of the tiles that were drawn last, in the recipe's precision."""
         tile = self.sampler(self.drawn)
         with torch.autocast(self.kind, torch.bfloat16, enabled=self.recipe.precision == "bfloat16"):
@@ -127,7 +136,7 @@ class Descent:
         torch.cuda.reset_peak_memory_stats()
 
 
-def check_data(images, labels, seed) -> None:
+def check_data(images: np.ndarray, labels: np.ndarray, seed: int) -> None:
     """Raise `InputError` unless `images` and `labels` fit each other and `seed` is one."""
     if np.ndim(images) != 3 or np.shape(images) != np.shape(labels):
         raise InputError(
@@ -147,7 +156,7 @@ def train(
     labels: np.ndarray,
     *,
     seed: int,
-    device="cpu",
+    device: torch.device | str = "cpu",
     folder: str | Path | None = None,
     resume: bool = False,
     checkpoint_seconds: float = 120.0,
@@ -248,7 +257,7 @@ def train(
 
 
 @contextmanager
-def stop_signals():
+def stop_signals() -> Iterator[threading.Event]:
     """Collect SIGINT and SIGTERM into an event, so that the running step can finish."""
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():

@@ -5,16 +5,16 @@ the paper does not have.
 """
 
 import math
+from copy import copy
 
-import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from reproduce.baselines.common import MARGIN, Padded
 from unet_paper import shapes
 from unet_paper.model import DoubleConvolution, UNet, UpConvolution, he_normal
-from unet_paper.recipe import weight_maps
-from unet_paper.sampler import TileSampler
+from unet_paper.recipe import weighted_sampler
 
 REACH = 0.8  # of its side a tile, rotated and deformed, reaches from its centre; half a border of zeros mirrors to it
 
@@ -79,42 +79,35 @@ class SamePaddingUNet(UNet):
         """Every side that `Padded` lets through is legal."""
 
 
-def zero_padded_sampler(images, labels, device, *, input_size, output_size, augmentation, weight_map):
+def zero_padded_sampler(images, labels, device, **settings):
     """The paper's tiles with zeros, the mean gray value, instead of the mirrored image around each slice."""
-    return ZeroPaddedSampler(
-        images,
-        labels,
-        weight_maps(labels, weight_map),
-        input_size=input_size,
-        output_size=output_size,
-        augmentation=augmentation,
-        device=device,
-    )
+    return ZeroPaddedSampler(weighted_sampler(images, labels, device, **settings))
 
 
 class ZeroPaddedSampler:
-    """`TileSampler` that sees nothing beyond a slice: gray value 0 and weight 0 there.
+    """Tiles of a `TileSampler` that sees nothing beyond a slice: gray value 0 and weight 0 there.
 
     It draws the same random numbers, so that its tiles differ from the U-Net's in nothing else.
 
     Examples
     --------
+    >>> import numpy as np
+    >>> from unet_paper.sampler import TileSampler
     >>> stack = np.ones((1, 20, 20), np.float32)
-    >>> sampler = ZeroPaddedSampler(stack, stack, stack, input_size=188, output_size=4)
+    >>> sampler = ZeroPaddedSampler(TileSampler(stack, stack, stack, input_size=188, output_size=4))
     >>> tile = sampler(np.array([[0, 9.5, 9.5, 0, 1, 0] + [0] * 18], np.float32))  # centred, nothing random
     >>> round(tile.image.sum().item(), 2), round(tile.weights.sum().item(), 2)
     (400.0, 16.0)
     """
 
-    def __init__(self, images, labels, weights, *, input_size, **others):
-        self.border = math.ceil(REACH * input_size / 2)
-        pads = ((0, 0), (self.border, self.border), (self.border, self.border))
-        padded_stack = (np.pad(np.asarray(a), pads) for a in (images, labels, weights))
-        self.draw = TileSampler(images, labels, weights, input_size=input_size, **others).draw
-        self.tiles = TileSampler(*padded_stack, input_size=input_size, **others)
+    def __init__(self, sampler):
+        self.draw, self.padded = sampler.draw, copy(sampler)
+        self.border = math.ceil(REACH * len(sampler.matrix) / 2)
+        for name in ("images", "labels", "weights"):
+            setattr(self.padded, name, F.pad(getattr(sampler, name), [self.border] * 4))
 
     def __call__(self, drawn):
         """As `TileSampler.__call__`, of what `draw` returned."""
         drawn = torch.as_tensor(drawn).clone()
         drawn[:, 1:3] += self.border
-        return self.tiles(drawn)
+        return self.padded(drawn)

@@ -17,6 +17,7 @@ from unet_paper.errors import InputError
 
 BASE = "base"  # name of the unchanged recipe among variants
 PAPER = "paper"  # the volume of published scores
+BENCHMARKS = ("ceilings", "training step", "segmentation", "metrics", "weight map")  # early records have other groups
 CONDITIONS = (
     "experiment",
     "name",
@@ -408,5 +409,6 @@ def fastest_slice(rows: Iterable[Row]) -> tuple[float, Row] | None:
 
 
 def benchmarks(rows: Iterable[Row]) -> list[list[Row]]:
-    """Rows of the benchmark by group of operations and device."""
-    return grouped(of(rows, "benchmark"), lambda row: (row.settings.get("group", "other"), row.device))
+    """Rows of the benchmark by group of operations and device, of the groups that it measures still."""
+    shown = [row for row in of(rows, "benchmark") if row.settings["group"] in BENCHMARKS]
+    return grouped(shown, lambda row: (row.settings["group"], row.device))

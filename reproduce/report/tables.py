@@ -195,5 +195,5 @@ def benchmarks(rows: list[Row], numbers: list[dict]) -> str:
             measured = [text.measure_text(name, row.measures.get(name)) for name in measures]
             lines.append([row.title, *map(row.settings.get, names), *measured])
         head = ["operation", *map(text.condition, names), *map(text.measure_title, measures)]
-        parts.append(f"### {group[0].settings.get('group', 'other')}, {group[0].device}\n\n{text.table(head, lines)}")
+        parts.append(f"### {group[0].settings['group']}, {group[0].device}\n\n{text.table(head, lines)}")
     return "\n\n".join(parts)

@@ -96,6 +96,17 @@ def test_another_map_of_the_name_is_replaced_only_if_that_is_asked_for(publish, 
     assert printed.count("replaced") == 1
 
 
+def test_the_montage_is_published_with_records_of_table_1_in_place_of_the_older(publish, runs, into, capsys):
+    for folder in (runs, into):
+        (folder / "figures").mkdir(parents=True)
+        (folder / "figures/montage.png").write_text(f"montage of {folder.name}")
+    assert publish("--only", "benchmark") == 0
+    assert (into / "figures/montage.png").read_text() == "montage of results"
+    assert publish() == 0
+    assert (into / "figures/montage.png").read_text() == "montage of runs"
+    assert f"copied {into}/figures/montage.png" in capsys.readouterr().out
+
+
 def test_one_experiment_alone_can_be_published(publish, into):
     assert publish("--only", "benchmark") == 0
     assert [one.experiment for one in records.read(into / "records.jsonl")] == ["benchmark"]

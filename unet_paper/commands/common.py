@@ -3,10 +3,15 @@
 import argparse
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from unet_paper.command import note
 from unet_paper.errors import InputError
 from unet_paper.files import check_writable
+
+if TYPE_CHECKING:
+    from unet_paper.metrics import Scores
+    from unet_paper.tiff import Stack
 
 STACK = "one image or a stack of slices, one channel, compressed or not, BigTIFF and OME-TIFF too"
 SCORES = {
@@ -32,21 +37,21 @@ def check_output(path: Path, *inputs: Path) -> None:
         raise InputError(f"cannot write {path}: a TIFF is written, so its name must end in .tif or .tiff")
 
 
-def read_images(path: Path, *, full_range: float | None = None):
+def read_images(path: Path, *, full_range: float | None = None) -> "Stack":
     """`unet_paper.tiff.read_images`, with its note told."""
     from unet_paper import tiff
 
     return _noted(tiff.read_images(path, full_range=full_range))
 
 
-def read_labels(path: Path):
+def read_labels(path: Path) -> "Stack":
     """`unet_paper.tiff.read_labels`, with its note told."""
     from unet_paper import tiff
 
     return _noted(tiff.read_labels(path))
 
 
-def read_probability(path: Path):
+def read_probability(path: Path) -> "Stack":
     """A stored map; one of whole numbers up to 1 comes as it is, for the metrics to judge and not scaled to nothing."""
     from unet_paper.tiff import read_stack
 
@@ -54,7 +59,7 @@ def read_probability(path: Path):
     return stack if stack.array.dtype.kind == "u" and stack.array.max() == 1 else read_images(path)
 
 
-def print_scores(scores) -> None:
+def print_scores(scores: "Scores") -> None:
     """Print the five metrics with their thresholds."""
     for name, title in SCORES.items():
         result = getattr(scores, name)
@@ -62,7 +67,7 @@ def print_scores(scores) -> None:
         print(f"{title:14} {result.value:.6f}  {where}")
 
 
-def progress(slices: Iterable, **options) -> Iterable:
+def progress(slices: Iterable, **options: object) -> Iterable:
     """Progress with time left on a terminal's standard error."""
     from tqdm import tqdm
 

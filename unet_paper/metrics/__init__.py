@@ -5,7 +5,10 @@
 those of the challenge's leaderboard since 2016. Slices are independent of each other.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+
+from numpy.typing import ArrayLike
 
 from unet_paper.metrics._common import THRESHOLDS, FScoreResult
 from unet_paper.metrics._proposal import evaluate
@@ -40,7 +43,9 @@ class Scores:
     v_info: FScoreResult
 
 
-def score(labels, probability, *, progress=None, workers=None):
+def score(
+    labels: ArrayLike, probability: ArrayLike, *, progress: Callable | None = None, workers: int | None = None
+) -> Scores:
     """All five metrics of a cell-probability map, in one pass.
 
     Parameters

@@ -4,13 +4,14 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from unet_paper.errors import InputError
 
 THRESHOLDS = tuple(accumulate([0.1] * 10, initial=0.0))  # 0, 0.1, 0.2, 0.30000000000000004, ... 0.9999999999999999
 
 
-def read_pair(labels, probability):
+def read_pair(labels: ArrayLike, probability: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """Ground truth (Z, H, W) bool and proposal (Z, H, W) float32 in [0, 1], or InputError."""
     labels, probability = np.asarray(labels), np.asarray(probability)
     if labels.shape != probability.shape:
@@ -31,7 +32,7 @@ def _binary(labels):
     return labels > 0
 
 
-def unit_interval(probability):
+def unit_interval(probability: np.ndarray) -> np.ndarray:
     """A probability map as float32 in [0, 1], or InputError."""
     if probability.dtype == np.uint8:
         if probability.max() == 1:
@@ -47,18 +48,18 @@ def unit_interval(probability):
     return probability.astype(np.float32)
 
 
-def thresholds_for(probability):
+def thresholds_for(probability: np.ndarray) -> tuple[float, ...]:
     """The official eleven, or only 0.0 for a proposal that is binary already."""
     return THRESHOLDS[:1] if np.isin(probability, (0, 1)).all() else THRESHOLDS
 
 
-def f_score(precision, recall):
+def f_score(precision: np.ndarray, recall: np.ndarray) -> np.ndarray:
     """Harmonic mean, elementwise; 0 where the sum is not positive."""
     total = precision + recall
     return np.where(total > 0, 2 * precision * recall / np.where(total > 0, total, 1), 0.0)
 
 
-def precision_and_recall(counts):
+def precision_and_recall(counts: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """From TP, FP, FN on the last axis; a side without any error is 1."""
     true_positive, false_positive, false_negative = np.moveaxis(np.asarray(counts), -1, 0)
     precision = np.where(false_positive == 0, 1.0, true_positive / np.maximum(true_positive + false_positive, 1))
@@ -97,7 +98,15 @@ class FScoreResult:
     per_slice: np.ndarray = field(repr=False)
 
 
-def best_f_score(scores, precision, recall, thresholds, per_slice, *, error):
+def best_f_score(
+    scores: np.ndarray,
+    precision: np.ndarray,
+    recall: np.ndarray,
+    thresholds: tuple[float, ...],
+    per_slice: np.ndarray,
+    *,
+    error: bool,
+) -> FScoreResult:
     """The first maximum above 0 over the thresholds (axis 0) as an `FScoreResult`; `error` reports 1 - F."""
     scores = np.asarray(scores)
     best = int(np.argmax(scores))

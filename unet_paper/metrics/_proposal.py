@@ -7,12 +7,13 @@ because one threshold has to serve all its slices.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import ndimage, sparse
 
 from unet_paper.metrics._common import read_pair, thresholds_for
@@ -39,16 +40,16 @@ class Contingency(NamedTuple):
 class Truth:
     """One slice of the ground truth."""
 
-    def __init__(self, foreground):
+    def __init__(self, foreground: np.ndarray) -> None:
         self.foreground = foreground  # (H, W) bool
 
     @cached_property
-    def cells(self):
+    def cells(self) -> np.ndarray:
         """4-connected components, (H, W) int32."""
         return ndimage.label(self.foreground)[0]
 
     @cached_property
-    def inside(self):
+    def inside(self) -> tuple[np.ndarray, np.ndarray]:
         """Flat indices of the cell pixels, and the cell of each."""
         pixels = np.flatnonzero(self.foreground)
         return pixels, self.cells.ravel()[pixels]
@@ -57,32 +58,32 @@ class Truth:
 class Proposal:
     """One slice of a probability map at one threshold."""
 
-    def __init__(self, truth, probability, threshold):
+    def __init__(self, truth: Truth | None, probability: np.ndarray, threshold: float) -> None:
         self.truth, self.probability, self.threshold = truth, probability, threshold
         self.foreground = probability > np.float64(threshold)  # compared in float64
 
     @cached_property
-    def segments(self):
+    def segments(self) -> np.ndarray:
         """4-connected components, (H, W) int32."""
         return ndimage.label(self.foreground)[0]
 
     @property
-    def thinned_segments(self):
+    def thinned_segments(self) -> np.ndarray:
         """After border thinning, (H, W) int32."""
         return thin_borders(self.segments)
 
     @cached_property
-    def contingency(self):
+    def contingency(self) -> Contingency:
         """Against the segments as they are."""
         return contingency_table(*self.truth.inside, self.segments)
 
     @cached_property
-    def thinned_contingency(self):
+    def thinned_contingency(self) -> Contingency:
         """Against the segments after border thinning."""
         return contingency_table(*self.truth.inside, self.thinned_segments)
 
 
-def contingency_table(pixels, cells, segments):
+def contingency_table(pixels: np.ndarray, cells: np.ndarray, segments: np.ndarray) -> Contingency:
     """The table as one sparse matrix: every pixel of a cell adds 1 at (its cell, its segment)."""
     pairs = (cells, segments.ravel()[pixels])
     shape = (int(cells.max(initial=0)) + 1, int(segments.max()) + 1)
@@ -91,7 +92,13 @@ def contingency_table(pixels, cells, segments):
     return Contingency(table.data[table.indices > 0], table.sum(axis=1)[1:], by_segment[1:], int(by_segment[0]))
 
 
-def evaluate(metrics, labels, probability, progress, workers):
+def evaluate(
+    metrics: Sequence[Metric],
+    labels: ArrayLike,
+    probability: ArrayLike,
+    progress: Callable | None,
+    workers: int | None,
+) -> list:
     """One result for each metric, from one pass over the slices."""
     truth, probability = read_pair(labels, probability)
     thresholds = thresholds_for(probability)

@@ -4,16 +4,21 @@ The information-theoretic score of the challenge since 2016, restricted to the p
 cells, after border thinning. It is 0, not 1, for a slice with a single cell, even if it is matched.
 """
 
+from collections.abc import Callable
+
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.special import entr
 
-from unet_paper.metrics._common import best_f_score, f_score
-from unet_paper.metrics._proposal import Metric, evaluate
+from unet_paper.metrics._common import FScoreResult, best_f_score, f_score
+from unet_paper.metrics._proposal import Contingency, Metric, evaluate
 
 ZERO = 1e-9  # an entropy below this is the rounding of 0
 
 
-def v_info(labels, probability, *, progress=None, workers=None):
+def v_info(
+    labels: ArrayLike, probability: ArrayLike, *, progress: Callable | None = None, workers: int | None = None
+) -> FScoreResult:
     r"""Foreground-restricted information F-score after border thinning, the challenge's V_Info.
 
     Parameters
@@ -71,7 +76,7 @@ def v_info(labels, probability, *, progress=None, workers=None):
     return evaluate([V_INFO], labels, probability, progress, workers)[0]
 
 
-def entropies(table):
+def entropies(table: Contingency) -> tuple[float, float, float]:
     """H(T), H(S) and H(T, S) of a contingency table, in nats; zeros for an empty one."""
     n = table.cells.sum()
     if n == 0:

@@ -4,13 +4,18 @@ One of the three metrics of the paper's table 1. The fraction of wrong pixels at
 sometimes goes by the same name, is another number and is not computed here.
 """
 
-import numpy as np
+from collections.abc import Callable
 
-from unet_paper.metrics._common import best_f_score, f_score, precision_and_recall
+import numpy as np
+from numpy.typing import ArrayLike
+
+from unet_paper.metrics._common import FScoreResult, best_f_score, f_score, precision_and_recall
 from unet_paper.metrics._proposal import Metric, evaluate
 
 
-def pixel_error(labels, probability, *, progress=None, workers=None):
+def pixel_error(
+    labels: ArrayLike, probability: ArrayLike, *, progress: Callable | None = None, workers: int | None = None
+) -> FScoreResult:
     r"""Pixel error of a cell-probability map.
 
     Parameters

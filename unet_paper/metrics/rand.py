@@ -5,13 +5,18 @@ the pairs of all slices; V_Rand, the score of the challenge since 2016, thins th
 proposal first and is the mean over slices.
 """
 
+from collections.abc import Callable
+
 import numpy as np
+from numpy.typing import ArrayLike
 
-from unet_paper.metrics._common import best_f_score, f_score, precision_and_recall
-from unet_paper.metrics._proposal import Metric, evaluate
+from unet_paper.metrics._common import FScoreResult, best_f_score, f_score, precision_and_recall
+from unet_paper.metrics._proposal import Contingency, Metric, evaluate
 
 
-def rand_error(labels, probability, *, progress=None, workers=None):
+def rand_error(
+    labels: ArrayLike, probability: ArrayLike, *, progress: Callable | None = None, workers: int | None = None
+) -> FScoreResult:
     r"""Foreground-restricted Rand error of a cell-probability map, without thinning.
 
     Parameters
@@ -68,7 +73,9 @@ def rand_error(labels, probability, *, progress=None, workers=None):
     return evaluate([RAND], labels, probability, progress, workers)[0]
 
 
-def v_rand(labels, probability, *, progress=None, workers=None):
+def v_rand(
+    labels: ArrayLike, probability: ArrayLike, *, progress: Callable | None = None, workers: int | None = None
+) -> FScoreResult:
     r"""Foreground-restricted Rand F-score after border thinning, the challenge's V_Rand.
 
     Parameters
@@ -119,7 +126,7 @@ def v_rand(labels, probability, *, progress=None, workers=None):
     return evaluate([V_RAND], labels, probability, progress, workers)[0]
 
 
-def count_pairs(table):
+def count_pairs(table: Contingency) -> tuple[int, int, int]:
     """TP, FP, FN of a contingency table, in ordered pairs of pixels with themselves included."""
     together = np.dot(table.joint, table.joint) + table.membrane
     in_segment = np.dot(table.segments, table.segments) + table.membrane

@@ -10,7 +10,7 @@ import numpy as np
 from unet_paper.compiled import compiled
 
 
-def thin_borders(segments):
+def thin_borders(segments: np.ndarray) -> np.ndarray:
     """Grow the segments of one slice until only one-pixel lines of membrane remain between them.
 
     Parameters

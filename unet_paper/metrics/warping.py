@@ -5,10 +5,12 @@ is (simple points; Jain et al. 2010). What then still differs is a topological e
 neighbourhood tells whether it merges cells, splits one, or is an object or hole too many or too few.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from unet_paper.compiled import compiled
 from unet_paper.metrics._proposal import Metric, evaluate
@@ -56,7 +58,9 @@ class WarpingResult:
     splits: np.ndarray = field(repr=False)
 
 
-def warping_error(labels, probability, *, progress=None, workers=None):
+def warping_error(
+    labels: ArrayLike, probability: ArrayLike, *, progress: Callable | None = None, workers: int | None = None
+) -> WarpingResult:
     r"""Warping error of a cell-probability map: its merges and splits.
 
     Parameters
@@ -147,7 +151,7 @@ class Mismatches(NamedTuple):
     splits: np.ndarray
 
 
-def warp(cells, probability, threshold):
+def warp(cells: np.ndarray, probability: np.ndarray, threshold: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Warp numbered cells (H, W) towards the proposal: the cells after it, padded by one pixel, and the rest.
 
     A simple point joins or leaves exactly one cell, so the numbers stay those of the connected components.
@@ -195,7 +199,7 @@ def _warp(warped, remaining, changed, ring, simple):
         n_remaining = kept
 
 
-def classify(warped, y, x):
+def classify(warped: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
     """Type of each remaining mismatch at (y, x), an index into MISMATCHES."""
     types = np.empty(len(y), np.int64)
     _classify(warped, y + 1, x + 1, RING, np.full(warped.shape, -1, np.int32), np.empty(warped.size, np.int64), types)

@@ -102,7 +102,7 @@ def test_zero_padding_replaces_the_mirror_and_nothing_else(stack):
     weights = np.random.default_rng(1).random(images.shape).astype(np.float32) + 1
     settings = {"input_size": 188, "output_size": 4, "augmentation": AugmentationConfig(gain=0, offset=0)}
     mirrored = TileSampler(images, labels, weights, **settings)
-    zeros = variants.ZeroPaddedSampler(images, labels, weights, **settings)
+    zeros = variants.ZeroPaddedSampler(mirrored)
     drawn = [sampler.draw(np.random.default_rng(5), 8) for sampler in (mirrored, zeros)]
     assert np.array_equal(*drawn)
     a, b = mirrored(drawn[0]), zeros(drawn[1])

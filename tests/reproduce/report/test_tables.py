@@ -226,14 +226,15 @@ def test_benchmarks_have_a_table_for_each_group_and_device():
             "eager",
             device=GPU,
             measures={"step_seconds": 0.04, "peak_bytes": 2**30},
-            group="step",
+            group="metrics",
             batch=1,
         ),
-        made("benchmark", "eager", device=CPU, measures={"step_seconds": 4.0}, group="step"),
+        made("benchmark", "eager", device=CPU, measures={"step_seconds": 4.0}, group="metrics"),
     ]
     first, second = tables.benchmarks(records, []).removeprefix("### ").split("### ")
-    assert (first.splitlines()[0], second.splitlines()[0]) == ("step, Some GPU", "step, Some CPU, 2 cores")
+    assert (first.splitlines()[0], second.splitlines()[0]) == ("metrics, Some GPU", "metrics, Some CPU, 2 cores")
     assert list(lines(first)[0].values()) == ["eager", "1", "40.0 ms", "1.00 GiB"]
+    assert tables.benchmarks([made("benchmark", "MONAI UNet", group="alternatives")], []) == ""  # measured no more
 
 
 def test_nothing_measured_is_no_table():
