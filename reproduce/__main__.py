@@ -24,7 +24,7 @@ GROUPS = {
         "sweep": ("sweep", "learning rates and steps on training slices of one fold"),
         "ablations": ("ablations", "what each part of the recipe brings; the learning curve"),
         "systems": ("systems", "other methods as rows of the same table"),
-        "benchmark": ("benchmark.command", "speed and memory of training, inference, weight map and metrics"),
+        "benchmark": ("benchmark.command", "speed and memory of training, inference, volumes, weight map and metrics"),
     },
     "report": {
         "list": ("report.claims", "each claim of the paper, the command that checks it, the verdict"),
