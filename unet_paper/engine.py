@@ -134,7 +134,7 @@ def run_tasks(client, function: Callable, tasks: Iterable, *, retries: int = 0) 
     Raises
     ------
     InputError
-        If the workers died of one task again and again, or the scheduler is gone.
+        If the workers died of one task again and again, cannot import `function`, or the scheduler is gone.
     Exception
         What `function` raised. Tasks that have not begun are dropped.
 
@@ -165,6 +165,13 @@ def run_tasks(client, function: Callable, tasks: Iterable, *, retries: int = 0) 
         raise InputError(
             f"{error.allowed_failures + 1} workers died of one task; do they have enough memory, and of dask worker "
             "--memory-limit 0?"
+        ) from error
+    except (ImportError, RuntimeError) as error:
+        missing = error if isinstance(error, ImportError) else error.__cause__  # there, or at the scheduler
+        if not isinstance(missing, ImportError):
+            raise
+        raise InputError(
+            f"the Dask scheduler or a worker cannot import {missing.name}; PYTHONPATH must name the same checkout"
         ) from error
     except (CancelledError, CommClosedError, TimeoutError) as error:
         raise InputError("the Dask scheduler is gone; the same command continues where it stopped") from error

@@ -7,6 +7,8 @@ given to another and continues from its checkpoint.
 import platform
 from collections.abc import Callable
 from functools import lru_cache, partial
+from importlib.machinery import ModuleSpec
+from importlib.util import find_spec
 from pathlib import Path
 
 from reproduce import records
@@ -62,6 +64,7 @@ def train_on_workers(
     with connect() as client:
         if client is None:
             return {}
+        check_checkout(client)
         for folder in map(make_folder, tasks):
             if not resume:
                 with locked(folder):
@@ -75,11 +78,15 @@ def train_on_workers(
             command=records.command_line(),
         )
         results = run_tasks(client, train, tasks.values())
-        try:
-            outcomes = dict(progress_bar(iterable=results, total=len(tasks), desc="train", unit="training"))
-        except ImportError as error:
-            raise InputError(f"a worker cannot import {error.name}; PYTHONPATH must name the checkout there") from error
+        outcomes = dict(progress_bar(iterable=results, total=len(tasks), desc="train", unit="training"))
     return {name: error for name, error in outcomes.items() if error}
+
+
+def check_checkout(client) -> None:
+    """Raise `InputError` unless every worker can import this module; at the first task it would end without a word."""
+    for address, found in client.run(find_spec, __name__, on_error="return").items():
+        if not isinstance(found, ModuleSpec):
+            raise InputError(f"the worker {address} cannot import {__name__}; PYTHONPATH must name the same checkout")
 
 
 def train_task(

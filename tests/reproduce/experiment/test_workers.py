@@ -9,6 +9,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -24,7 +25,7 @@ from reproduce.experiment import workers
 from reproduce.experiment.execute import execute
 from reproduce.experiment.run import Run, splits
 from reproduce.experiment.training import train_split, training_folder
-from reproduce.experiment.workers import key, train_task
+from reproduce.experiment.workers import check_checkout, key, train_task
 from unet_paper.checkpoint import CHECKPOINT, read_weights
 from unet_paper.engine import cluster
 from unet_paper.errors import InputError, NonFiniteLoss
@@ -37,6 +38,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # of sockets
 def client():
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OMP_NUM_THREADS", str(torch.get_num_threads()))  # other counts round differently
+        patch.setenv("REPRODUCE_COMMIT", "one commit")
         with cluster(workers=2) as client:
             client.wait_for_workers(2)
             yield client
@@ -86,7 +88,7 @@ def assert_equal(first, second):
 
 
 @pytest.fixture(scope="module")
-def serial(runs, phantom, tmp_path_factory):
+def serial(runs, phantom, client, tmp_path_factory):
     """The folder of the same runs in one process."""
     out = tmp_path_factory.mktemp("serial")
     executed(runs, load_data(phantom), out)
@@ -194,6 +196,13 @@ def test_folders_that_a_worker_does_not_share_are_named(method, data, tmp_path):
     training_folder(*task[:2], seed=0, out=tmp_path).mkdir(parents=True)
     with pytest.raises(InputError, match="holds other data for the worker on"):
         train_task(task, **{**how, "sha256": dict.fromkeys(how["sha256"], "other")})
+
+
+@pytest.mark.parametrize("answer", [None, ModuleNotFoundError("No module named 'reproduce'")])
+def test_a_worker_without_the_checkout_is_named(answer):
+    client = SimpleNamespace(run=lambda *_, **__: {"tcp://w": answer})
+    with pytest.raises(InputError, match="the worker tcp://w cannot import reproduce"):
+        check_checkout(client)
 
 
 def test_workers_are_asked_for_only_if_a_training_is_missing(runs, data, tmp_path):
