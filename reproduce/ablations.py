@@ -10,7 +10,14 @@ deformation is the key to it.
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 
-from reproduce.experiment.options import add_recipe_arguments, recipe_arguments, recipe_conditions, whole
+from reproduce.experiment.options import (
+    add_recipe_arguments,
+    add_worker_arguments,
+    connection,
+    recipe_arguments,
+    recipe_conditions,
+    whole,
+)
 from unet_paper.config import ROTATIONS
 
 
@@ -75,6 +82,7 @@ def add_arguments(parser):
     parser.add_argument("--folds", type=whole(0, 4), nargs="+", default=[0, 1], help="default: 0 1")
     parser.add_argument("--seeds", type=whole(0), nargs="+", help="default: the one of --seed and the next")
     add_recipe_arguments(parser)
+    add_worker_arguments(parser)
     parser.add_argument("--rotations", nargs="+", default=["eight"], choices=ROTATIONS, help="default: eight")
     parser.add_argument(
         "--learning-curve",
@@ -102,7 +110,7 @@ def run(arguments):
         n_slices=len(data.images),
         rotations=tuple(arguments.rotations),
     )
-    execute(runs, data, device=arguments.device, out=arguments.out)
+    execute(runs, data, device=arguments.device, out=arguments.out, connect=connection(arguments))
     return 0
 
 

@@ -30,6 +30,8 @@ class Data(NamedTuple):
         Only where a command was asked to score the test volume.
     test_rows : tuple of int or None
         First and last image row that the test labels cover; None for all.
+    folder : Path or None
+        Where the stacks were read.
     """
 
     images: np.ndarray
@@ -38,6 +40,7 @@ class Data(NamedTuple):
     sha256: dict[str, str]
     test_labels: np.ndarray | None = None
     test_rows: tuple[int, int] | None = None
+    folder: Path | None = None
 
     @property
     def training_sha256(self) -> dict[str, str]:
@@ -61,10 +64,11 @@ class Example(NamedTuple):
 
 def load_data(folder: Path | None) -> Data:
     """The ISBI stacks in `folder`, or where `find_data` finds them; prints what was converted in reading."""
-    found = load_isbi(find_data(folder))
+    folder = find_data(folder).absolute()
+    found = load_isbi(folder)
     for note in found.notes:
         print(f"note: {note}")
-    return Data(found.images, found.labels, found.test_images, found.sha256)
+    return Data(found.images, found.labels, found.test_images, found.sha256, folder=folder)
 
 
 def with_test_labels(data: Data, folder: Path | None, rows: tuple[int, int] | None = None) -> Data:

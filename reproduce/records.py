@@ -152,13 +152,13 @@ def parse(content):
         raise InputError(f"it is not JSON: {str(error)[:100]}") from error
 
 
-def provenance(*, config, seed, data, device, wall_seconds, peak_bytes=None, commit=None):
+def provenance(*, config, seed, data, device, wall_seconds, peak_bytes=None, commit=None, command=None):
     """Where a number comes from: what ran, on what, from which state of the code and data.
 
     `config` is JSON-able, `data` maps names to SHA-256 of pixels, `device` is a torch device or its name.
     """
     return {
-        "command": command_line(),
+        "command": command or command_line(),
         "commit": commit or commit_id(),
         "config": config,
         "seed": seed,

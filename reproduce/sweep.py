@@ -8,7 +8,7 @@ loss became infinite.
 
 import itertools
 
-from reproduce.experiment.options import positive, recipe_conditions, whole
+from reproduce.experiment.options import add_worker_arguments, connection, positive, recipe_conditions, whole
 from unet_paper.config import ROTATIONS, ExperimentConfig
 
 NETWORK, TRAINING = ExperimentConfig().network, ExperimentConfig().training
@@ -39,6 +39,7 @@ def add_arguments(parser):
         metavar="N",
         help=f"default: {NETWORK.base_channels}; a narrower network tells sooner which schedules fail",
     )
+    add_worker_arguments(parser)
     parser.add_argument("--rotations", default="none", choices=ROTATIONS, help="default: none")
 
 
@@ -69,7 +70,7 @@ def run(arguments):
         Run("sweep", build(config), (split,), (arguments.seed,), rotations, recipe_conditions(config))
         for config in configs
     ]
-    execute(runs, data, device=arguments.device, out=arguments.out)
+    execute(runs, data, device=arguments.device, out=arguments.out, connect=connection(arguments))
     return 0
 
 

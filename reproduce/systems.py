@@ -10,7 +10,14 @@ from dataclasses import replace
 from functools import partial
 
 from reproduce.baselines import METHODS, build_method
-from reproduce.experiment.options import add_recipe_arguments, positive, recipe_arguments, whole
+from reproduce.experiment.options import (
+    add_recipe_arguments,
+    add_worker_arguments,
+    connection,
+    positive,
+    recipe_arguments,
+    whole,
+)
 from unet_paper import shapes
 from unet_paper.config import ROTATIONS
 from unet_paper.errors import InputError
@@ -23,8 +30,13 @@ def add_arguments(parser):
     parser.add_argument("--only", nargs="+", choices=METHODS, metavar="NAME", help=", ".join(METHODS))
     parser.add_argument("--folds", type=whole(0, 4), nargs="+", help="folds to run, 0 to 4 (default: all)")
     parser.add_argument("--seeds", type=whole(0), nargs="+", help="default: the one of --seed")
-    parser.add_argument("--seconds", type=positive, help="train every method for this time instead of steps")
+    parser.add_argument(
+        "--seconds",
+        type=positive,
+        help="train every method for this time instead of steps; one after the other, since it measures the machine",
+    )
     add_recipe_arguments(parser)
+    add_worker_arguments(parser)
     parser.add_argument("--rotations", nargs="+", default=["eight"], choices=ROTATIONS, help="default: eight")
 
 
@@ -37,6 +49,10 @@ def run(arguments):
 
     if arguments.seconds is not None and arguments.steps is not None:
         raise InputError("--steps and --seconds are two budgets; it must be one of them")
+    if arguments.seconds is not None and (arguments.workers or arguments.scheduler):
+        raise InputError(
+            "--seconds measures a machine that does nothing else; --workers and --scheduler must be left out"
+        )
     data = load_data(arguments.data)
     config = recipe_config(arguments.device, **recipe_arguments(arguments))
     budget = {"steps": config.training.steps} if arguments.seconds is None else {"seconds": arguments.seconds}
@@ -54,7 +70,7 @@ def run(arguments):
         for seed in arguments.seeds or [arguments.seed]
         for method in methods
     ]
-    execute(runs, data, device=arguments.device, out=arguments.out)
+    execute(runs, data, device=arguments.device, out=arguments.out, connect=connection(arguments))
     return 0
 
 

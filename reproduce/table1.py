@@ -9,7 +9,14 @@ import argparse
 import re
 from dataclasses import replace
 
-from reproduce.experiment.options import add_recipe_arguments, departures, recipe_arguments, whole
+from reproduce.experiment.options import (
+    add_recipe_arguments,
+    add_worker_arguments,
+    connection,
+    departures,
+    recipe_arguments,
+    whole,
+)
 from unet_paper.config import ROTATIONS
 from unet_paper.errors import InputError
 
@@ -19,6 +26,7 @@ def add_arguments(parser):
     parser.add_argument("--folds", type=whole(0, 4), nargs="+", help="folds to run, 0 to 4 (default: all)")
     parser.add_argument("--rotations", nargs="+", default=["eight"], choices=ROTATIONS, help="default: eight")
     add_recipe_arguments(parser)
+    add_worker_arguments(parser)
     parser.add_argument(
         "--resume",
         action=argparse.BooleanOptionalAction,
@@ -73,7 +81,14 @@ def run(arguments):
     chosen = (every_slice(len(data.images)),) if final else splits(len(data.images), arguments.folds)
     width = {"base_channels": config.network.base_channels}
     row = Run("table1", method, chosen, seeds, tuple(arguments.rotations), width)
-    made = execute([row], data, device=arguments.device, out=arguments.out, resume=arguments.resume)
+    made = execute(
+        [row],
+        data,
+        device=arguments.device,
+        out=arguments.out,
+        resume=arguments.resume,
+        connect=connection(arguments),
+    )
     if made and made[0].prediction and not final:
         print(f"figure: {montage_of_record(made[0], data, arguments.out)}")
     return 0

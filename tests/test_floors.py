@@ -50,6 +50,7 @@ FLOORS = (
         "reproduce.report.compare",
         "reproduce.benchmark.training",
         "reproduce.benchmark.inference",
+        "reproduce.benchmark.volumes",
         "reproduce.benchmark.weight_map",
         "reproduce.benchmark.metrics",
     ),

@@ -144,6 +144,8 @@ def load_weights(path: str | Path) -> tuple[UNet, dict]:
     """
     metadata, tensors = read_weights(path)
     try:
+        if metadata["network"]["depth"] > len(tensors):  # its sizes alone could fill the memory
+            raise ValueError("fewer tensors than levels")
         with torch.device("meta"):
             model = UNet(**metadata["network"])
     except (KeyError, TypeError, ValueError, RuntimeError) as error:

@@ -82,7 +82,13 @@ def local_cluster(workers):
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     environment = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", max(cores // workers, 1))}
     gpus = visible_gpus()
-    local = Local(n_workers=0, threads_per_worker=1, dashboard_address="127.0.0.1:0", silence_logs="CRITICAL")
+    local = Local(
+        n_workers=0,
+        threads_per_worker=1,
+        memory_limit=0,  # by default a core's share, beyond which Dask kills a worker
+        dashboard_address="127.0.0.1:0",
+        silence_logs="CRITICAL",
+    )
     local.scale(workers)
     return local
 
@@ -128,7 +134,7 @@ def run_tasks(client, function: Callable, tasks: Iterable, *, retries: int = 0) 
     Raises
     ------
     InputError
-        If the workers died of one task again and again, or the scheduler is gone.
+        If the workers died of one task again and again, cannot import `function`, or the scheduler is gone.
     Exception
         What `function` raised. Tasks that have not begun are dropped.
 
@@ -157,7 +163,25 @@ def run_tasks(client, function: Callable, tasks: Iterable, *, retries: int = 0) 
             running.update(submit(1))
     except KilledWorker as error:
         raise InputError(
-            f"{error.allowed_failures + 1} workers died of one task; do they have enough memory?"
+            f"{error.allowed_failures + 1} workers died of one task; do they have enough memory, and of dask worker "
+            "--memory-limit 0?"
+        ) from error
+    except (ImportError, RuntimeError) as error:
+        missing = error if isinstance(error, ImportError) else error.__cause__  # there, or at the scheduler
+        if not isinstance(missing, ImportError):
+            raise
+        raise InputError(
+            f"the Dask scheduler or a worker cannot import {missing.name}; PYTHONPATH must name the same checkout"
         ) from error
     except (CancelledError, CommClosedError, TimeoutError) as error:
         raise InputError("the Dask scheduler is gone; the same command continues where it stopped") from error
+
+
+def abandoned() -> bool:
+    """Whether nobody waits for the task of the worker that asks: a long one, which Dask cannot stop, should end."""
+    from distributed import get_worker
+    from distributed.core import Status
+
+    worker = get_worker()
+    task = worker.state.tasks.get(worker.get_current_task())
+    return task is None or task.state == "cancelled" or worker.status in (Status.closing, Status.closed)

@@ -8,6 +8,7 @@ link is followed; a device, a pipe, a file with a second name or a read-only one
 import os
 import secrets
 import stat
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -77,11 +78,17 @@ def atomic_write(
 
 
 @contextmanager
-def locked(folder: str | Path) -> Iterator[None]:
+def locked(folder: str | Path, *, patience: float = 0.0) -> Iterator[None]:
     """Hold a folder that exists, so that one process at a time works in it.
 
     The lock ends with the process, however that ends, and leaves no file. Where the system knows no locks,
     none is held.
+
+    Parameters
+    ----------
+    folder : path-like
+    patience : float
+        Seconds to wait for it.
 
     Raises
     ------
@@ -89,9 +96,12 @@ def locked(folder: str | Path) -> Iterator[None]:
         If another process, or another caller in this one, holds the folder.
     """
     descriptor = os.open(folder, os.O_RDONLY)
+    end = time.monotonic() + patience
     try:
-        if _is_locked(descriptor):
-            raise InputError(f"another process works in {folder}; wait until it has ended, or name another folder")
+        while _is_locked(descriptor):
+            if time.monotonic() >= end:
+                raise InputError(f"another process works in {folder}; wait until it has ended, or name another folder")
+            time.sleep(0.1)
         yield
     finally:
         os.close(descriptor)

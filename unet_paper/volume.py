@@ -36,6 +36,7 @@ from unet_paper.volume_io import (
     open_output,
     open_volume,
     read_manifest,
+    sample,
 )
 
 ROTATIONS = ("none", "eight")
@@ -69,6 +70,7 @@ def predict_volume(
     precision: str | None = None,
     connect: Callable = nullcontext,
     note: Callable[[str], None] | None = None,
+    inspect: Callable | None = None,
     block: int = BLOCK,
 ) -> None:
     """Write the probability of cell of a volume as OME-Zarr 0.5, uint8 in steps of 1/255; continue if it was begun.
@@ -93,6 +95,8 @@ def predict_volume(
         Returns a context that yields a client for `unet_paper.engine.run_tasks`, or None.
     note : callable, optional
         Told what the user should know, in sentences.
+    inspect : callable, optional
+        Called as ``inspect(source, parts, mean, std)`` with some of the gray values and those of the training.
     block : int
         Side of a block in pixels, a multiple of ``2**depth``.
 
@@ -121,8 +125,11 @@ def predict_volume(
         if sentence and note:
             note(sentence)
     blocks = list(split(volume.shape, block))
+    parts = sample(volume, blocks)
+    if inspect:
+        inspect(source, parts, metadata["image_mean"], metadata["image_std"])
     manifest = {
-        "input_sha256": fingerprint(volume, blocks),
+        "input_sha256": fingerprint(volume.shape, parts),
         "weights_sha256": sha256(weights),
         "rotations": rotations,
         "block": block,

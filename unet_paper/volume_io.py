@@ -235,11 +235,17 @@ def _size_of_attributes(attributes):
     return None, None
 
 
-def fingerprint(volume: Volume, blocks: list[tuple[int, slice, slice]]) -> str:
-    """SHA-256 of shape, type and some evenly spread blocks of a volume, as hexadecimal digits."""
-    digest = hashlib.sha256(f"{volume.shape} {volume.array.dtype.kind}{volume.array.dtype.itemsize}".encode())
-    for number in sorted({round(i * (len(blocks) - 1) / (SAMPLES - 1)) for i in range(SAMPLES)}):
-        digest.update(volume.read(*blocks[number]).tobytes())
+def sample(volume: Volume, blocks: list[tuple[int, slice, slice]]) -> list[np.ndarray]:
+    """Gray values of some of the blocks, evenly spread."""
+    last = max(min(SAMPLES, len(blocks)) - 1, 1)
+    return [volume.read(*blocks[number]) for number in sorted({i * (len(blocks) - 1) // last for i in range(last + 1)})]
+
+
+def fingerprint(shape: tuple[int, int, int], parts: list[np.ndarray]) -> str:
+    """SHA-256 of the shape of a volume and a sample of its gray values, as hexadecimal digits."""
+    digest = hashlib.sha256(str(shape).encode())
+    for part in parts:
+        digest.update(part.tobytes())
     return digest.hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""Speed and memory of training, inference, weight map and metrics, each row a record.
+"""Speed and memory of training, inference, volumes, weight map and metrics, each row a record.
 
 Without a choice everything is measured in one run, of less than ten minutes on a GPU. What cannot run
 here is a row that says why. Rows of one run come from the same machine and minutes; across machines
@@ -11,7 +11,7 @@ import time
 from reproduce import records
 from unet_paper.config import ExperimentConfig
 
-CHOICES = ("training", "inference", "metrics", "weight-map")
+CHOICES = ("training", "inference", "volume", "metrics", "weight-map")
 SECONDS = {True: 2.0, False: 5.0}  # for the repeats of a row, on a GPU and on a CPU
 STACK_SLICES = {True: None, False: 1}  # of the stack with eight symmetries; None: all
 TRAINING_SLICES = 2  # the cost of a step does not depend on the number of slices
@@ -29,6 +29,7 @@ def run(arguments):
     from reproduce.benchmark.metrics import benchmark_metrics
     from reproduce.benchmark.timing import Bench, ceilings, on_gpu
     from reproduce.benchmark.training import benchmark_training
+    from reproduce.benchmark.volumes import benchmark_volumes
     from reproduce.benchmark.weight_map import benchmark_weight_map
     from reproduce.data import load_example
     from reproduce.report.select import as_row
@@ -44,6 +45,7 @@ def run(arguments):
     groups = {
         "training": benchmark_training(bench, config, images[:TRAINING_SLICES], labels[:TRAINING_SLICES]),
         "inference": benchmark_inference(bench, config.network, images, stack_slices=STACK_SLICES[gpu]),
+        "volume": benchmark_volumes(bench, config.network, images),
         "metrics": benchmark_metrics(processor, stack),
         "weight-map": benchmark_weight_map(processor, stack),
     }

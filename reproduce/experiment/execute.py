@@ -1,6 +1,7 @@
 """Runs, one after the other: what has been recorded is not done again."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,13 +9,17 @@ from reproduce import records
 from reproduce.experiment.run import Run
 from reproduce.experiment.scoring import failure, measure
 from reproduce.experiment.training import train_split
+from reproduce.experiment.workers import Failures, key, train_on_workers
 from unet_paper.errors import InputError, NonFiniteLoss, is_out_of_memory
 
 
-def execute(runs: list[Run], data, *, device: str, out: Path, resume: bool = True) -> list[records.Record]:
+def execute(
+    runs: list[Run], data, *, device: str, out: Path, resume: bool = True, connect: Callable = nullcontext
+) -> list[records.Record]:
     """Train, predict, score and record what has not been recorded; returns the records of `runs` that are new.
 
-    A loss that is not finite is recorded too. A run that does not fit in memory is named and left out.
+    A loss that is not finite is recorded too. A run that does not fit in memory is named and left out. Workers
+    only train; all else is done here, one run after the other, so the records are those without workers.
 
     Parameters
     ----------
@@ -25,6 +30,8 @@ def execute(runs: list[Run], data, *, device: str, out: Path, resume: bool = Tru
         The folder for trainings, curves, maps and records.jsonl.
     resume : bool
         Continue trainings that were stopped, rather than start them anew.
+    connect : callable
+        Returns a context that yields a client for `unet_paper.engine.run_tasks`, or None.
 
     Returns
     -------
@@ -38,18 +45,18 @@ def execute(runs: list[Run], data, *, device: str, out: Path, resume: bool = Tru
     """
     path = Path(out) / "records.jsonl"
     known, made, left_out = records.read(path), [], []
+    wanted = [run for run in runs if missing_rotations(run, data, known)]
+    failures = train_on_workers(connect, wanted, data, device=device, out=out, resume=resume)
     for number, run in enumerate(runs, 1):
         where = ", ".join(split.name for split in run.splits)
         heading = f"{run.method.title}, {where}, seed {', '.join(map(str, run.seeds))}"
-        done = [record.conditions for record in known + made if is_of(record, run, data)]
-        failed = any("outcome" in conditions for conditions in done)
-        recorded = {conditions.get("rotations") for conditions in done}
-        missing = tuple(rotations for rotations in run.rotations if not failed and rotations not in recorded)
+        missing = missing_rotations(run, data, known + made)
         print(f"[{number}/{len(runs)}] {heading}{'' if missing else ': recorded already'}", flush=True)
         if not missing:
             continue
         try:
-            for record in results(replace(run, rotations=missing), data, device=device, out=out, resume=resume):
+            run = replace(run, rotations=missing)
+            for record in results(run, data, device=device, out=out, resume=resume, failures=failures):
                 records.append(record, path)
                 made.append(record)
                 print(summary(record), flush=True)
@@ -63,10 +70,20 @@ def execute(runs: list[Run], data, *, device: str, out: Path, resume: bool = Tru
     return made
 
 
-def results(run: Run, data, *, device: str, out: Path, resume: bool) -> Iterator[records.Record]:
+def missing_rotations(run: Run, data, known: list[records.Record]) -> tuple[str, ...]:
+    """The rotations of `run` that are not recorded; none if it is recorded as failed."""
+    done = [record.conditions for record in known if is_of(record, run, data)]
+    failed = any("outcome" in conditions for conditions in done)
+    recorded = {conditions.get("rotations") for conditions in done}
+    return tuple(rotations for rotations in run.rotations if not failed and rotations not in recorded)
+
+
+def results(run: Run, data, *, device: str, out: Path, resume: bool, failures: Failures) -> Iterator[records.Record]:
     """Train the networks of a run that are missing; yields the record of each rotation, or of the failure."""
     try:
         for split, seed in run.trainings:
+            if error := failures.get(key(run.method, split, seed)):
+                raise error
             train_split(run.method, split, data, seed=seed, device=device, out=out, resume=resume)
         yield from measure(run, data, device=device, out=out)
     except NonFiniteLoss as error:

@@ -2,8 +2,11 @@
 
 import argparse
 import math
+from functools import partial
 
+from unet_paper.command import note
 from unet_paper.config import ADAM, ExperimentConfig
+from unet_paper.engine import cluster
 
 
 def whole(least: int, most: int = 2**63 - 1):
@@ -63,6 +66,27 @@ def recipe_arguments(arguments) -> dict:
     """The arguments of `add_recipe_arguments` as keywords of `recipe_config`."""
     names = ("steps", "base_channels", "optimizer", "learning_rate", "warmup")
     return {name: getattr(arguments, name) for name in names if hasattr(arguments, name)}
+
+
+def add_worker_arguments(parser) -> None:
+    """Arguments that give trainings to workers; `connection` takes them."""
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument(
+        "--workers",
+        type=whole(1),
+        metavar="N",
+        help="train N networks at a time on this machine, which share its cores; GPUs go round",
+    )
+    where.add_argument(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="train on the workers of a Dask scheduler, which must see --data and --out under the same names",
+    )
+
+
+def connection(arguments) -> partial:
+    """The arguments of `add_worker_arguments` as `execute` takes them."""
+    return partial(cluster, workers=arguments.workers, scheduler=arguments.scheduler, note=note)
 
 
 def recipe_conditions(config: ExperimentConfig) -> dict:

@@ -15,9 +15,12 @@ from tqdm import tqdm
 from reproduce import records
 from reproduce.experiment.run import Method, Split
 from unet_paper.checkpoint import CHECKPOINT, save_weights
-from unet_paper.errors import InputError
+from unet_paper.engine import abandoned
+from unet_paper.errors import InputError, Interrupted
 from unet_paper.files import atomic_write, locked, make_folder
 from unet_paper.train import gray_statistics, train
+
+PATIENCE = 120.0  # seconds: a worker that was cut off ends after its step, and a network's folders give up its lock
 
 
 def training_folder(method: Method, split: Split, *, seed: int, out: Path) -> Path:
@@ -25,7 +28,17 @@ def training_folder(method: Method, split: Split, *, seed: int, out: Path) -> Pa
     return Path(out) / "trainings" / method.label / f"{split.name}-seed{seed}"
 
 
-def train_split(method: Method, split: Split, data, *, seed: int, device: str, out: Path, resume: bool = True) -> dict:
+def train_split(
+    method: Method,
+    split: Split,
+    data,
+    *,
+    seed: int,
+    device: str,
+    out: Path,
+    resume: bool = True,
+    worker_of: str | None = None,
+) -> dict:
     """Train on the slices of `split` unless that has been done; returns the account of the training.
 
     Parameters
@@ -39,6 +52,9 @@ def train_split(method: Method, split: Split, data, *, seed: int, device: str, o
         The folder of `training_folder`.
     resume : bool
         Continue from a checkpoint rather than start anew; what is finished is not trained again.
+    worker_of : str, optional
+        The command that this is a task of: there is no progress bar, the folder is waited for, and the
+        training ends when nobody waits for it.
 
     Returns
     -------
@@ -53,17 +69,22 @@ def train_split(method: Method, split: Split, data, *, seed: int, device: str, o
         As `unet_paper.train.train`.
     """
     folder = make_folder(training_folder(method, split, seed=seed, out=out))
-    with locked(folder):
+    with locked(folder, patience=PATIENCE if worker_of else 0.0):
         account = read_account(folder)
         if account is None:
             if not resume:
-                for name in (CHECKPOINT, "commits.txt"):
-                    (folder / name).unlink(missing_ok=True)
-            return _train_split(method, split, data, folder, seed, device, out)
+                forget(folder)
+            return _train_split(method, split, data, folder, seed, device, out, worker_of)
     trained = account["provenance"]
     if (trained["config"], trained["data"]) != (configuration(method, split, seed), data.training_sha256):
         raise InputError(f"{folder} holds a training on other data; name another --out, or remove that folder")
     return account
+
+
+def forget(folder: Path) -> None:
+    """Remove what a training that was stopped has left."""
+    for name in (CHECKPOINT, "commits.txt"):
+        (folder / name).unlink(missing_ok=True)
 
 
 def configuration(method: Method, split: Split, seed: int) -> dict:
@@ -86,7 +107,7 @@ def read_account(folder: Path) -> dict | None:
     return account
 
 
-def _train_split(method, split, data, folder, seed, device, out):
+def _train_split(method, split, data, folder, seed, device, out, worker_of):
     images, labels = data.images[list(split.train)], data.labels[list(split.train)]
     for left in folder.glob(".tmp??????"):
         left.unlink()  # safetensors' own, of a run that was killed while it wrote
@@ -97,9 +118,12 @@ def _train_split(method, split, data, folder, seed, device, out):
         torch.backends.cudnn.benchmark = True  # every tile has the same size
     records.reset_peak_memory(device)
     total = None if method.recipe.seconds else method.recipe.steps
-    with progress_bar(total=total, desc=f"train {method.name} {split.name} seed {seed}") as bar:
+    title = f"train {method.name} {split.name} seed {seed}"
+    with progress_bar(total=total, desc=title, disable=worker_of is not None) as bar:
 
         def report(step, loss):
+            if worker_of and abandoned():
+                raise Interrupted(f"stopped after step {step}: nobody waits for this training")
             if bar.n == 0:
                 bar.n = bar.initial = step - 1  # steps of an earlier run do not count for the time left
             bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
@@ -116,6 +140,7 @@ def _train_split(method, split, data, folder, seed, device, out):
         device=device,
         wall_seconds=seconds,
         commit=together(commits.read_text(encoding="utf-8").split()),
+        command=worker_of,
     )
     about = {name: provenance[name] for name in ("command", "commit", "date", "device", "data")} | provenance["config"]
     metadata = gray_statistics(images) | {"title": method.title, "seconds": seconds} | about

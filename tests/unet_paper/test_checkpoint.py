@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -130,6 +131,29 @@ def test_weights_of_another_shape_name_tensor_and_shapes(tmp_path, model):
     save_file(tensors, path, {"unet_paper": json.dumps({**METADATA, "network": network})})
     with pytest.raises(InputError, match=r"contracting\.0\.0\.bias is \[2\], needed: \[4\]"):
         load_weights(path)
+
+
+@pytest.mark.parametrize(
+    ("size", "sentence"),
+    [
+        ({"base_channels": 128}, r"contracting\.0\.0\.bias is \[2\], needed: \[128\]"),
+        ({"in_channels": 10**8}, r"contracting\.0\.0\.weight is \[2, 1, 3, 3\], needed: \[2, 100000000, 3, 3\]"),
+        ({"depth": 12}, "does not fit the network"),
+        ({"base_channels": 10**40}, "no sizes of one"),
+        ({"depth": 10**5}, "no sizes of one"),
+        ({"depth": "4"}, "no sizes of one"),
+        ({"depth": 0}, "no sizes of one"),
+        ({"height": 3}, "no sizes of one"),
+    ],
+)
+def test_sizes_that_are_not_those_of_the_weights_are_named_and_take_no_memory(tmp_path, model, size, sentence):
+    path = tmp_path / "net.safetensors"
+    network = {**vars(model.config), **size}
+    save_file(model.state_dict(), path, {"unet_paper": json.dumps({**METADATA, "network": network})})
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(InputError, match=sentence):
+        load_weights(path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # KiB
 
 
 def test_weights_of_another_kind_of_network_are_named(tmp_path):

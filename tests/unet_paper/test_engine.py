@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from contextlib import nullcontext
 from functools import partial
 from types import SimpleNamespace
@@ -60,7 +61,8 @@ def test_without_workers_tasks_run_here_in_their_order():
         ]
 
 
-def test_workers_have_one_task_at_a_time_and_the_gpus_go_round(client):
+def test_workers_have_one_task_at_a_time_no_limit_of_memory_and_the_gpus_go_round(client):
+    assert {worker["memory_limit"] for worker in client.scheduler_info()["workers"].values()} == {0}
     assert sorted(client.nthreads().values()) == [1, 1]
     assert sorted(client.run(os.getenv, "CUDA_VISIBLE_DEVICES").values()) == ["4", "7"]
 
@@ -92,6 +94,32 @@ def test_what_a_task_raises_comes_back_and_is_tried_again_if_asked(client, tmp_p
     with pytest.raises(InputError, match="once"):
         list(run_tasks(client, task, [tmp_path / "a"]))
     assert list(run_tasks(client, task, [tmp_path / "b"], retries=1)) == ["done"]
+
+
+def test_a_module_that_workers_lack_is_named(client):
+    def task(number):
+        import colours  # noqa: F401
+
+    with pytest.raises(InputError, match="a worker cannot import colours; PYTHONPATH must"):
+        list(run_tasks(client, task, [0]))
+
+    def fail(number):
+        raise RuntimeError("sizes differ")
+
+    with pytest.raises(RuntimeError, match="sizes differ"):
+        list(run_tasks(client, fail, [0]))
+
+
+def test_a_function_that_the_scheduler_cannot_import_is_one_sentence(scheduler, tmp_path, monkeypatch):
+    (tmp_path / "colours.py").write_text("def task(number):\n    return number\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    from colours import task
+
+    with (
+        cluster(scheduler=scheduler) as client,
+        pytest.raises(InputError, match="the Dask scheduler or a worker cannot import colours"),
+    ):
+        list(run_tasks(client, task, [0]))
 
 
 def test_more_tasks_than_the_scheduler_is_told_of_at_a_time(client, monkeypatch):
@@ -174,5 +202,43 @@ def test_a_volume_made_by_a_cluster_that_was_started_elsewhere(scheduler, folder
     how = ["--weights", str(folder / "net.safetensors"), "--device", "cpu", "--rotations", "none"]
     assert main(["predict", "images.tif", "out.zarr", *how, "--scheduler", scheduler]) == 0
     assert main(["predict", "images.tif", "here.zarr", *how]) == 0
+    there, here = (zarr.open_array(tmp_path / name / "0", mode="r")[:] for name in ("out.zarr", "here.zarr"))
+    np.testing.assert_array_equal(there, here)
+
+
+# --- killed with everything it started
+
+
+def running(group):
+    """Processes of a group that have not ended."""
+    listed = subprocess.run(["ps", "-A", "-o", "pgid=,pid=,stat="], capture_output=True, text=True, check=True).stdout
+    return [line for line in map(str.split, listed.splitlines()) if line[0] == str(group) and line[2][0] != "Z"]
+
+
+def test_after_a_kill_of_the_client_or_of_all_nobody_writes_and_the_command_continues(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", str(torch.get_num_threads()))  # other counts round differently
+    monkeypatch.chdir(tmp_path)
+    images = np.random.default_rng(2).integers(0, 256, (40, 30, 20), np.uint8)  # a block a slice
+    write_stack(tmp_path / "images.tif", images)
+    weights, out = str(folder / "net.safetensors"), tmp_path / "out.zarr"
+    words = ["predict", "images.tif", "out.zarr", "--weights", weights, "--device", "cpu", "--rotations", "none"]
+    command = [sys.executable, "-m", "unet_paper", *words, "--workers", "2"]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+
+    def finished():
+        return sorted(path for path in out.glob("0/c/*/*/*") if path.name.isdecimal())
+
+    for kill in (os.kill, os.killpg):
+        before = len(finished())
+        process = subprocess.Popen(command, env=environment, start_new_session=True)
+        while len(finished()) <= before and process.poll() is None:
+            time.sleep(0.01)
+        kill(process.pid, signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+        while running(process.pid):  # workers whose client is gone end by themselves
+            time.sleep(0.01)
+        assert before < len(finished()) < len(images)
+    assert main([*words, "--workers", "2"]) == 0
+    assert main(["predict", "images.tif", "here.zarr", *words[3:]]) == 0
     there, here = (zarr.open_array(tmp_path / name / "0", mode="r")[:] for name in ("out.zarr", "here.zarr"))
     np.testing.assert_array_equal(there, here)

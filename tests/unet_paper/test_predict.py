@@ -1,14 +1,20 @@
 """Prediction: one pass, averages over rotations, precision, and what is refused."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
 from scipy import ndimage
 
 from unet_paper import predict as prediction
+from unet_paper.checkpoint import save_weights
 from unet_paper.errors import InputError
 from unet_paper.model import UNet
 from unet_paper.predict import average_of_eight, average_of_seven, predict_stack, rotate
+from unet_paper.tiff import write_stack
 
 
 @pytest.fixture(scope="module")
@@ -161,6 +167,16 @@ def test_probabilities_are_in_range_and_progress_counts_every_tile(model, images
 def test_illegal_options_are_named(model, images, options, message):
     with pytest.raises(InputError, match=message):
         predict(model, images, **options)
+
+
+def test_a_prediction_does_without_the_compiler_of_torch_which_takes_seconds_to_import(tmp_path, model):
+    save_weights(tmp_path / "net.safetensors", model, {"image_mean": 0.4, "image_std": 0.2})
+    write_stack(tmp_path / "in.tif", np.zeros((1, 20, 20), np.uint8))
+    words = ["predict", "in.tif", "out.tif", "--weights", "net.safetensors", "--device", "cpu"]
+    check = f"import sys, unet_paper.__main__ as m; sys.exit(m.main({words}) or 'torch._dynamo' in sys.modules)"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, "-c", check], cwd=tmp_path, env=environment, check=True)
+    assert (tmp_path / "out.tif").exists()
 
 
 def test_images_of_another_dimension_are_named(model):

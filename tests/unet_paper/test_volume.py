@@ -269,6 +269,27 @@ def test_a_chunk_that_cannot_be_read_is_one_sentence_and_what_is_finished_stays(
     np.testing.assert_array_equal(pixels(out), np.load(folder / "expected.npy"))
 
 
+@pytest.mark.parametrize("bad", [-0.5, 1.5, np.nan])
+def test_a_float_beyond_0_to_1_anywhere_is_found_before_anything_is_written(folder, tmp_path, bad):
+    images = np.full((1, 600, 600), 0.5, np.float32)
+    images[0, 200, 333] = bad  # of a block that is not a sample
+    zarr.save_array(tmp_path / "in.zarr", images)
+    with pytest.raises(InputError, match=r"slice 0, rows 192 to 223, columns 320 to 351, has pixels from"):
+        predict(folder, tmp_path / "out.zarr", source=tmp_path / "in.zarr")
+    assert [path.name for path in tmp_path.iterdir()] == ["in.zarr"]
+
+
+def test_gray_values_of_blocks_can_be_inspected_beside_those_of_the_training(folder, tmp_path):
+    images, asked = folder / "images.tif", []
+    predict_volume(images, tmp_path / "o.zarr", folder / "net.safetensors", **HOW, inspect=lambda *a: asked.append(a))
+    ((source, parts, mean, std),) = asked
+    assert (source, mean, std) == (images, 0.4, 0.2)
+    stack, blocks = tifffile.imread(images) / np.float32(255), list(split((2, 200, 210), 32))
+    assert len(parts) == volume_io.SAMPLES
+    for part, place in ((parts[0], blocks[0]), (parts[-1], blocks[-1])):
+        np.testing.assert_array_equal(part, stack[place])
+
+
 @pytest.mark.parametrize("name", ["file.zarr", "folder.zarr", "array.zarr"])
 def test_an_output_that_is_something_else_is_refused(folder, tmp_path, name):
     (tmp_path / "file.zarr").write_text("mine")

@@ -12,7 +12,7 @@ import zarr
 
 from unet_paper.errors import InputError
 from unet_paper.tiff import read_images
-from unet_paper.volume_io import fingerprint, open_volume
+from unet_paper.volume_io import SAMPLES, fingerprint, open_volume, sample
 
 ROOT = Path(__file__).resolve().parents[2]
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, 40, 50), np.uint8)
@@ -94,6 +94,25 @@ def test_types_are_scaled_as_those_of_a_tiff(tmp_path, array):
         assert ("divided by 65535" in (volume.note or "")) == (array.dtype.kind == "u" and array.dtype.itemsize == 2)
 
 
+@pytest.mark.parametrize(
+    ("array", "options", "full_range"),
+    [
+        (IMAGES, {"photometric": "miniswhite"}, None),
+        (IMAGES > 99, {}, None),
+        (IMAGES.astype(np.uint16) * 16, {"extratags": [(281, "H", 1, 4095, True)]}, None),
+        (IMAGES.astype(np.uint16) * 16, {}, 4095),
+        (IMAGES.astype(np.int32), {}, 255),
+        (IMAGES * 1.0, {}, 255),
+    ],
+    ids=["0 is white", "bool", "12 bits", "4095 given", "int32", "float to 255"],
+)
+def test_gray_values_are_those_of_the_tiff_reader(tmp_path, array, options, full_range):
+    tifffile.imwrite(tmp_path / "in.tif", array, **{"photometric": "minisblack", **options})
+    volume = open_volume(tmp_path / "in.tif", full_range=full_range)
+    expected = read_images(tmp_path / "in.tif", full_range=full_range).array
+    np.testing.assert_array_equal(volume.read(2, slice(0, 40), slice(0, 50)), expected[2])
+
+
 def test_a_part_is_read_without_the_rest(tmp_path):
     zarr.create_array(tmp_path / "in.zarr", data=IMAGES, chunks=(1, 16, 16))
     for chunk in (tmp_path / "in.zarr" / "c").rglob("*"):
@@ -110,10 +129,22 @@ def test_the_fingerprint_is_that_of_the_pixels_and_not_of_the_file(tmp_path):
     other = IMAGES.copy()
     other[2, 39, 49] ^= 1
     zarr.save_array(tmp_path / "other.zarr", other)
-    first, same, different = (
-        fingerprint(open_volume(tmp_path / name), blocks) for name in ("stack.tif", "plain.zarr", "other.zarr")
-    )
+    volumes = [open_volume(tmp_path / name) for name in ("stack.tif", "plain.zarr", "other.zarr")]
+    first, same, different = (fingerprint(volume.shape, sample(volume, blocks)) for volume in volumes)
     assert first == same != different
+
+
+@pytest.mark.parametrize("count", [1, 2, SAMPLES, SAMPLES + 1, 1000])
+def test_a_sample_is_spread_from_the_first_block_to_the_last(count):
+    class Numbers:
+        def read(self, number):
+            return number
+
+    numbers = sample(Numbers(), [(number,) for number in range(count)])
+    assert len(numbers) == min(count, SAMPLES)
+    assert (numbers[0], numbers[-1]) == (0, count - 1)
+    steps = np.diff(numbers).tolist()
+    assert max(steps, default=1) - min(steps, default=1) <= 1
 
 
 def damaged_zarr(path):
@@ -157,6 +188,10 @@ BAD = {
         lambda path: tifffile.imwrite(path, np.stack([IMAGES[0]] * 3, -1), photometric="rgb"),
         "3 channels",
     ),
+    "palette.tif": (
+        lambda path: tifffile.imwrite(path, IMAGES[0], photometric="palette", colormap=np.zeros((3, 256), np.uint16)),
+        "has a palette; it must have gray values",
+    ),
     "turned.zarr": (lambda path: ome_zarr(path, IMAGES, names="xyz"), "has the axes xyz"),
     "empty_axis.zarr": (lambda path: zarr.save_array(path, IMAGES[:0]), "not empty"),
     "int16.zarr": (lambda path: zarr.save_array(path, IMAGES.astype(np.int16)), "type int16"),
@@ -182,7 +217,7 @@ def test_floats_beyond_0_to_1_are_found_where_they_are(tmp_path, value):
     zarr.save_array(tmp_path / "in.zarr", images)
     volume = open_volume(tmp_path / "in.zarr")
     volume.read(1, slice(0, 20), slice(0, 50))
-    with pytest.raises(InputError, match=r"slice 1, rows 10 to 29, columns 0 to 49, has pixels from .* must be 0 to 1"):
+    with pytest.raises(InputError, match=r"slice 1, rows 10 to 29, columns 0 to 49, has pixels .* must be 0 to 1"):
         volume.read(1, slice(10, 30), slice(0, 50))
 
 

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from reproduce import records
-from reproduce.benchmark import command, inference, timing, training, weight_map
+from reproduce.benchmark import command, inference, timing, training, volumes, weight_map
 from reproduce.benchmark.networks import NETWORKS
 
 
@@ -20,6 +20,7 @@ def arguments(tmp_path, stack, config, asked, monkeypatch):
     monkeypatch.setattr(inference, "NETWORKS", NETWORKS[:1])
     monkeypatch.setitem(timing.PRODUCT_SIDE, "cpu", 64)
     monkeypatch.setattr(weight_map, "SQUARES_SIDE", 64)
+    monkeypatch.setattr(volumes, "WORKERS", (None,))
     choices = {choice.replace("-", "_"): False for choice in command.CHOICES}
     return SimpleNamespace(**choices, device="cpu", data=None, out=tmp_path)
 
@@ -31,7 +32,7 @@ def groups(folder):
 def test_without_a_choice_everything_is_measured(arguments, capsys):
     assert command.run(arguments) == 0
     rows = records.read(arguments.out / "records.jsonl")
-    assert groups(arguments.out) == {"ceilings", "training step", "segmentation", "metrics", "weight map"}
+    assert groups(arguments.out) == {"ceilings", "training step", "segmentation", "volume", "metrics", "weight map"}
     ceiling = next(r for r in rows if r.conditions["group"] == "ceilings").measures["teraflop_per_second"]
     step = next(r for r in rows if r.conditions["group"] == "training step").measures
     assert step["ceiling_ratio"] == pytest.approx(step["teraflop_per_second"] / ceiling)
@@ -47,6 +48,7 @@ def test_without_a_choice_everything_is_measured(arguments, capsys):
     [
         ("training", {"ceilings", "training step"}),
         ("inference", {"ceilings", "segmentation"}),
+        ("volume", {"volume"}),
         ("metrics", {"metrics"}),
         ("weight_map", {"weight map"}),
     ],

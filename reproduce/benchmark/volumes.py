@@ -1,0 +1,78 @@
+"""Speed of a volume in blocks on one worker and on two, beside `predict_stack` on the same pixels in memory.
+
+The volume is a real slice tiled to several blocks. The workers have loaded the network before the clock runs; a
+block is read from a file and written to one.
+"""
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from reproduce.benchmark.timing import Bench
+from reproduce.records import Record
+from unet_paper.checkpoint import save_weights
+from unet_paper.config import NetworkConfig
+from unet_paper.device import choose_precision
+from unet_paper.engine import cluster, run_tasks
+from unet_paper.model import UNet
+from unet_paper.predict import predict_stack
+from unet_paper.tiff import write_stack
+from unet_paper.train import gray_statistics
+
+WORKERS = (None, 1, 2)  # None: `predict_stack`
+TILES = 2  # slices a side, a block each
+ROTATIONS = "none"
+
+
+def benchmark_volumes(bench: Bench, config: NetworkConfig, images: np.ndarray) -> Iterator[Record]:
+    """Rows of `predict_stack` and of each number of workers; `images` (Z, H, W) are float32 in [0, 1]."""
+    volume = np.tile(np.rint(images[:1] * 255).astype(np.uint8), (1, TILES, TILES))
+    for workers in WORKERS:
+        name = "predict_stack" if workers is None else f"{workers} workers" if workers > 1 else "1 worker"
+        conditions = {"rotations": ROTATIONS, "side": volume.shape[-1]}
+        yield bench.row("volume", name, conditions, partial(volume_measures, bench, config, volume, workers))
+
+
+def volume_measures(bench, config, volume, workers) -> dict:
+    """Time of segmenting `volume` (Z, H, W) uint8, and megapixels a second."""
+    gray, model = volume / np.float32(255), UNet(**asdict(config))
+    statistics = gray_statistics(gray)
+    if workers is None:
+        how = {"mean": statistics["image_mean"], "std": statistics["image_std"], "device": bench.device}
+        timing = bench.measure(lambda: predict_stack(model, gray, rotations=ROTATIONS, **how))
+    else:
+        timing = block_timing(bench, volume, model, statistics, workers)
+    return timing | {"megapixels_per_second": volume.size / 1e6 / timing["median_seconds"]}
+
+
+def block_timing(bench, volume, model, statistics, workers) -> dict:
+    """Time of all blocks of `volume` on so many workers."""
+    import distributed  # noqa: F401  without the extra the row says so
+
+    from unet_paper.volume import BLOCK, Job, predict_block, sha256, split
+    from unet_paper.volume_io import create_output, open_volume
+
+    with TemporaryDirectory() as folder, cluster(workers=workers) as client:
+        source, out, weights = (Path(folder) / name for name in ("in.tif", "out.zarr", "net.safetensors"))
+        write_stack(source, volume)
+        save_weights(weights, model, statistics)
+        create_output(out, open_volume(source), BLOCK, {})
+        job = Job(
+            source=str(source),
+            input_sha256="",
+            out=str(out),
+            weights=str(weights),
+            weights_sha256=sha256(weights),
+            rotations=ROTATIONS,
+            device=bench.device,
+            precision=choose_precision(bench.device),
+            block=BLOCK,
+            full_range=255,
+        )
+        blocks = list(split(volume.shape, BLOCK))
+        client.wait_for_workers(workers)
+        return bench.measure(lambda: list(run_tasks(client, partial(predict_block, job), blocks)))
