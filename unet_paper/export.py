@@ -7,6 +7,7 @@ float32, the one that this program writes.
 """
 
 import inspect
+import io
 import json
 import logging
 import tempfile
@@ -37,8 +38,11 @@ DATA = (
 ISBI_IMAGES = "200da3d452d726e6c9ca1ce04b869d4edb727320d23b516d01cce707dc8c4760"  # SHA-256 of the pixels
 PIXEL = 4.0  # nm, of the challenge
 OPSET = 18  # the lowest that torch exports
-ISBI_PIXELS = "Pixels of about 4 nm, as in the ISBI 2012 challenge: transmission electron microscopy of sections of 50 nm."
+ISBI_PIXELS = (
+    "Pixels of about 4 nm in sections of 50 nm, as in the ISBI 2012 challenge (transmission electron microscopy)."
+)
 OTHER_PIXELS = "Pixels of about the size of those the network was trained on."
+SCORED = "Scores on slices that the network was not trained on:"
 UNSCORED = "The weights come with no score on slices that the network was not trained on."
 ISBI_TERMS = (
     "The data are for non-commercial work on image segmentation software and ask for a citation of "
@@ -128,7 +132,7 @@ def export(path: str | Path, model: UNet, metadata: dict) -> None:
         from bioimageio.spec import save_bioimageio_package
     except ImportError as error:
         raise InputError(
-            "a package needs bioimageio.core and ONNX: the extra unet-paper[export], "
+            'a package needs bioimageio.core and ONNX: pip install "unet-paper[export]", or '
             "python -m pip install -e '.[export]' in a checkout"
         ) from error
     if Path(path).suffix != ".zip":
@@ -142,7 +146,7 @@ def export(path: str | Path, model: UNet, metadata: dict) -> None:
         _write_test_images(folder, model, metadata)
         _write_weights(folder, network)
         (folder / "architecture.py").write_text(architecture(), encoding="utf-8")
-        (folder / "README.md").write_text(_documentation(model.config, metadata), encoding="utf-8")
+        (folder / "README.md").write_text(documentation(model.config, metadata), encoding="utf-8")
         save_bioimageio_package(_description(folder, model.config, metadata), output_path=temporary)
 
 
@@ -166,14 +170,14 @@ def _write_test_images(folder, model, metadata):
 
 
 def _write_weights(folder, network):
-    torch.save(network.state_dict(), folder / "weights.pt")
+    _write(folder / "weights.pt", torch.save, network.state_dict())
     multiple = period(network.config.depth)
     sides = {0: torch.export.Dim("batch"), **{axis: multiple * torch.export.Dim(f"n{axis}") for axis in (2, 3)}}
     image = torch.zeros(2, 1, 14 * multiple, 15 * multiple)
     logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)  # that torchvision lacks
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that tracing is deprecated and fixes the checks of sides
-        torch.jit.trace(network, image, check_trace=False).save(folder / "torchscript.pt")
+        _write(folder / "torchscript.pt", torch.jit.save, torch.jit.trace(network, image, check_trace=False))
         torch.onnx.export(
             network,
             (image,),
@@ -188,6 +192,13 @@ def _write_weights(folder, network):
         )
 
 
+def _write(path, save, value):
+    """Save by way of memory: PyTorch itself does not tell why a file cannot be written."""
+    buffer = io.BytesIO()
+    save(value, buffer)
+    path.write_bytes(buffer.getvalue())
+
+
 def _description(folder, network, metadata):
     from bioimageio.spec.model import v0_5
 
@@ -195,7 +206,8 @@ def _description(folder, network, metadata):
     scale = {"unit": "nanometer", "scale": PIXEL} if is_isbi else {}
     sides = v0_5.ParameterizedSize(min=13 * period(network.depth), step=period(network.depth))  # two halos and a step
     halo = 6 * period(network.depth)  # the margin, 4 px less, would put blocks out of phase
-    normalise = {"mean": metadata["image_mean"], "std": metadata["image_std"]}
+    mean, std = metadata["image_mean"], metadata["image_std"]
+    float32 = v0_5.EnsureDtypeDescr(kwargs=v0_5.EnsureDtypeKwargs(dtype="float32"))  # the format's default is uint8
     image = v0_5.InputTensorDescr(
         id="image",
         axes=[
@@ -205,10 +217,9 @@ def _description(folder, network, metadata):
         ],
         data=v0_5.IntervalOrRatioDataDescr(type="uint8", range=(0, 255)),
         preprocessing=[
-            v0_5.EnsureDtypeDescr(kwargs=v0_5.EnsureDtypeKwargs(dtype="float32")),
-            v0_5.ScaleLinearDescr(kwargs=v0_5.ScaleLinearKwargs(gain=1 / 255)),
-            v0_5.FixedZeroMeanUnitVarianceDescr(kwargs=v0_5.FixedZeroMeanUnitVarianceKwargs(**normalise)),
-            v0_5.EnsureDtypeDescr(kwargs=v0_5.EnsureDtypeKwargs(dtype="float32")),  # else the format adds uint8
+            float32,
+            v0_5.ScaleLinearDescr(kwargs=v0_5.ScaleLinearKwargs(gain=1 / (255 * std), offset=-mean / std)),
+            float32,
         ],
         test_tensor=v0_5.FileDescr(source=folder / "input.npy"),
     )
@@ -253,19 +264,22 @@ def _description(folder, network, metadata):
     )
 
 
-def _documentation(network, metadata):
-    is_isbi = _is_isbi(metadata)
-    held_out = [f"- {name}: {value}" for name, value in (metadata.get("held_out") or {}).items()]
-    training = [f"- {name}: {json.dumps(value)}" for name, value in metadata.items() if name != "held_out"]
+def documentation(network: NetworkConfig, metadata: dict) -> str:
+    """What the package says of a network, as Markdown."""
+    is_isbi, held_out = _is_isbi(metadata), metadata.get("held_out")
     return DOCUMENTATION.read_text(encoding="utf-8").format(
         mean=metadata["image_mean"],
         std=metadata["image_std"],
         period=period(network.depth),
         pixels=ISBI_PIXELS if is_isbi else OTHER_PIXELS,
-        held_out="\n".join(["Scores on slices the network was not trained on:\n", *held_out] if held_out else [UNSCORED]),
-        training="\n".join(training),
+        held_out=f"{SCORED}\n\n{_listed(held_out)}" if held_out else UNSCORED,
+        training=_listed({name: value for name, value in metadata.items() if name != "held_out"}),
         terms=ISBI_TERMS if is_isbi else OTHER_TERMS,
     )
+
+
+def _listed(values):
+    return "\n".join(f"- {name}: {json.dumps(value)}" for name, value in values.items())
 
 
 def _is_isbi(metadata):

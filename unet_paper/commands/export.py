@@ -1,0 +1,32 @@
+"""A trained network as a bioimage.io model package.
+
+ilastik, QuPath and deepImageJ read it: weights as a PyTorch state dict, TorchScript and ONNX, with their documentation
+and a test image, by which "bioimageio test PACKAGE.zip" checks them.
+
+examples:
+  %(prog)s unet.zip --weights weights.safetensors
+"""
+
+import argparse
+
+from unet_paper.command import file_name
+from unet_paper.files import check_readable, check_writable
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    parser.add_argument("package", type=file_name, metavar="PACKAGE.zip", help="package to write")
+    parser.add_argument(
+        "--weights", type=file_name, required=True, metavar="FILE.safetensors", help="written by a training"
+    )
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Write a package of a trained network."""
+    check_writable(arguments.package, inputs=[arguments.weights])
+    check_readable(arguments.weights)
+    from unet_paper.checkpoint import load_weights
+    from unet_paper.export import export
+
+    export(arguments.package, *load_weights(arguments.weights))
+    print(f"wrote {arguments.package}")
