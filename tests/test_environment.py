@@ -3,6 +3,7 @@
 import re
 import tomllib
 from importlib import metadata
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -15,20 +16,20 @@ import unet_paper
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 OF_THE_PLATFORM = re.compile("nvidia|cuda|triton|setuptools|colorama")  # what only some machines need
+EXTRAS = ("test", "export")  # the tests of export run where it is installed
 
 
-def direct_requirements():
-    every = PROJECT["dependencies"] + PROJECT["optional-dependencies"]["test"]
-    return {canonicalize_name(r.name): r for r in map(Requirement, every)}
+def direct_requirements(*extras):
+    lists = PROJECT["dependencies"], *(PROJECT["optional-dependencies"][name] for name in extras)
+    return {canonicalize_name(r.name): r for r in map(Requirement, chain(*lists))}
 
 
-def constraints():
-    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
-    return dict(line.split("==") for line in lines if line and not line.startswith("#"))
-
-
-def pinned():
-    return {canonicalize_name(name): Version(version) for name, version in constraints().items()}
+def pinned(*extras):
+    text = (ROOT / "constraints.txt").read_text(encoding="utf-8")
+    if "export" not in extras:
+        text, _ = text.split("# And of the extra export")
+    pins = (line.split("==") for line in text.splitlines() if not line.startswith("#"))
+    return {canonicalize_name(name): Version(version) for name, version in pins}
 
 
 def conda_lines():
@@ -36,9 +37,9 @@ def conda_lines():
     return [line.strip().removeprefix("- ") for line in lines if line.strip().startswith("- ")]
 
 
-def installed_closure():
+def installed_closure(*extras):
     """Every installed package that pyproject.toml asks for, directly or not."""
-    found, todo = set(), list(direct_requirements())
+    found, todo = set(), list(direct_requirements(*extras))
     while todo:
         name = todo.pop()
         if name in found:
@@ -51,31 +52,33 @@ def installed_closure():
 
 
 def test_every_requirement_is_pinned_within_its_bounds():
-    for name, requirement in direct_requirements().items():
-        assert pinned()[name] in requirement.specifier, name
+    for name, requirement in direct_requirements(*EXTRAS).items():
+        assert pinned(*EXTRAS)[name] in requirement.specifier, name
 
 
 def test_every_requirement_has_a_lower_bound_and_no_upper_one():
-    for requirement in direct_requirements().values():
+    for requirement in direct_requirements("test").values():
         assert [part.operator for part in requirement.specifier] == [">="], requirement
 
 
 def test_the_tests_need_what_the_extras_need():
     extras = PROJECT["optional-dependencies"]
-    for name in extras.keys() - {"test"}:
+    for name in extras.keys() - {*EXTRAS}:
         assert set(extras[name]) <= {*extras["test"]}, name
 
 
 def test_pins_are_public_versions_which_every_index_has():
-    assert all(version.local is None for version in pinned().values())
-    assert str(pinned()["torch"]) == "2.13.0"
+    assert all(version.local is None for version in pinned(*EXTRAS).values())
+    assert str(pinned("test")["torch"]) == "2.13.0"
 
 
-def test_constraints_hold_the_whole_environment_and_nothing_else():
-    differing = [name for name, version in pinned().items() if Version(_installed(name)).public != version.public]
+@pytest.mark.parametrize("extras", [["test"], EXTRAS], ids="+".join)
+def test_constraints_hold_the_whole_environment_and_nothing_else(extras):
+    pins = pinned(*extras)
+    differing = [name for name, version in pins.items() if Version(_installed(name)).public != version.public]
     if differing:
         pytest.skip(f"this environment has other versions of {', '.join(differing)}")
-    assert installed_closure() == set(pinned())
+    assert installed_closure(*extras) == set(pins)
 
 
 def _installed(name):

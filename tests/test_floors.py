@@ -33,7 +33,7 @@ FLOORS = (
         "unet_paper.checkpoint",
     ),
     ("unet_paper.recipe", "unet_paper.predict", "unet_paper.trained", "data_scripts"),
-    ("unet_paper.train", "unet_paper.volume"),
+    ("unet_paper.train", "unet_paper.volume", "unet_paper.export"),
     ("unet_paper.commands", "reproduce.records", "reproduce.data"),
     (
         "unet_paper.__main__",

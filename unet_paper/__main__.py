@@ -1,5 +1,5 @@
-"""The weight map of the U-Net paper, the scores of the ISBI 2012 challenge, and a network's training, prediction and
-cells. Stacks come and go as TIFF.
+"""The weight map of the U-Net paper, the scores of the ISBI 2012 challenge, and a network's training, prediction,
+cells and package. Stacks come and go as TIFF.
 
 COMMAND --help has the options, their units and defaults, and examples.
 """
@@ -18,6 +18,7 @@ COMMANDS = {
     "predict": "unet_paper.commands.predict",
     "train": "unet_paper.commands.train",
     "segment": "unet_paper.commands.segment",
+    "export": "unet_paper.commands.export",
 }
 
 

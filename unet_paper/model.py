@@ -8,9 +8,9 @@ follow the authors' release.
 import torch
 from torch import nn
 
-from unet_paper import shapes
 from unet_paper.config import NetworkConfig
 from unet_paper.errors import InputError
+from unet_paper.shapes import check_input_size
 
 
 class UNet(nn.Module):
@@ -97,7 +97,7 @@ class UNet(nn.Module):
 
     def check_side(self, side: int) -> None:
         """Raise `InputError` unless an input side is legal."""
-        shapes.check_input_size(side, self.config.depth)
+        check_input_size(side, self.config.depth)
 
     def join(self, up: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
         """Concatenate the upsampled map and the cropped skip."""

@@ -8,7 +8,7 @@ import unet_paper
 from unet_paper import __main__ as commands
 
 
-@pytest.mark.parametrize("command", ["weight-map", "score", "predict", "segment"])
+@pytest.mark.parametrize("command", ["weight-map", "score", "predict", "segment", "export"])
 def test_help_says_what_files_may_be_shows_examples_and_every_default(capsys, command):
     with pytest.raises(SystemExit):
         commands.main([command, "--help"])
@@ -16,9 +16,8 @@ def test_help_says_what_files_may_be_shows_examples_and_every_default(capsys, co
     assert f"examples:\n  python -m unet_paper {command} " in shown or f" {command} " in shown.partition("examples:")[2]
     assert "None" not in shown
     assert "`" not in shown
-    for option in {"weight-map": ["10", "5"], "score": ["all"], "predict": ["auto", "eight"], "segment": ["0.5"]}[
-        command
-    ]:
+    defaults = {"weight-map": ["10", "5"], "score": ["all"], "predict": ["auto", "eight"], "segment": ["0.5"]}
+    for option in defaults.get(command, []):
         assert f"default: {option})" in shown or f"default: {option}\n" in shown
 
 

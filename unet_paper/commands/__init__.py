@@ -1,1 +1,1 @@
-"""The commands of ``python -m unet_paper``, one module each; only ``train`` and ``predict`` need torch."""
+"""The commands of ``python -m unet_paper``, one module each; only ``train``, ``predict`` and ``export`` need torch."""

@@ -37,6 +37,21 @@ def check_output(path: Path, *inputs: Path) -> None:
         raise InputError(f"cannot write {path}: a TIFF is written, so its name must end in .tif or .tiff")
 
 
+def chosen_weights(path: Path | None) -> Path:
+    """The weights that were named, or else those in the package, which is told."""
+    from unet_paper import trained
+
+    if path:
+        return path
+    metadata = trained.pretrained_metadata()
+    held_out = metadata["held_out"]
+    note(
+        f"the network in the package is used: {metadata['title']}, trained on ISBI 2012 (V_Rand "
+        f"{held_out['scores']['v_rand']:.3f} by the same recipe on {len(held_out['slices'])} slices held out)"
+    )
+    return trained.WEIGHTS
+
+
 def read_images(path: Path, *, full_range: float | None = None) -> "Stack":
     """`unet_paper.tiff.read_images`, with its note told."""
     from unet_paper import tiff

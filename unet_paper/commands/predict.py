@@ -12,7 +12,7 @@ import argparse
 from functools import partial
 
 from unet_paper.command import file_name, note
-from unet_paper.commands.common import STACK, check_output, count, read_images
+from unet_paper.commands.common import STACK, check_output, chosen_weights, count, read_images
 from unet_paper.errors import InputError
 from unet_paper.files import check_readable
 
@@ -60,11 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Write the probability of cell that a trained network gives to a stack."""
-    from unet_paper import trained
-
-    if not arguments.weights:
-        note(f"the network in the package is used: {_in_words(trained.pretrained_metadata())}")
-        arguments.weights = trained.WEIGHTS
+    arguments.weights = chosen_weights(arguments.weights)
     if arguments.probability.suffix == ".zarr":
         return predict_zarr(arguments)
     if arguments.workers or arguments.scheduler:
@@ -81,6 +77,7 @@ def run(arguments: argparse.Namespace) -> None:
     from unet_paper.checkpoint import load_weights
     from unet_paper.device import choose_device
     from unet_paper.predict import predict_stack
+    from unet_paper.trained import voxel_size_note
 
     device = choose_device(arguments.device)
     model, metadata = load_weights(arguments.weights)
@@ -92,7 +89,7 @@ def run(arguments: argparse.Namespace) -> None:
         )
     mean, std = metadata["image_mean"], metadata["image_std"]
     _compare_gray_values(arguments.stack, stack.array, mean, std)
-    if sentence := trained.voxel_size_note(arguments.stack, stack.voxel_size, stack.unit, metadata):
+    if sentence := voxel_size_note(arguments.stack, stack.voxel_size, stack.unit, metadata):
         note(sentence)
 
     with tqdm(desc="predict", unit="tile", disable=None) as bar:
@@ -141,15 +138,6 @@ def predict_zarr(arguments: argparse.Namespace) -> None:
         note=note,
     )
     print(f"wrote {arguments.probability}: 0 is membrane, 255 is cell")
-
-
-def _in_words(metadata):
-    """What the network in the package is, and the score of its recipe."""
-    held_out = metadata["held_out"]
-    return (
-        f"{metadata['title']}, trained on ISBI 2012 (V_Rand {held_out['scores']['v_rand']:.3f} by the same recipe on "
-        f"{len(held_out['slices'])} slices held out)"
-    )
 
 
 def _compare_gray_values(path, images, mean, std):
