@@ -36,13 +36,12 @@ DATA = (
     {"text": "Arganda-Carreras et al. (2015), the challenge", "doi": "10.3389/fnana.2015.00142"},
 )
 ISBI_IMAGES = "200da3d452d726e6c9ca1ce04b869d4edb727320d23b516d01cce707dc8c4760"  # SHA-256 of the pixels
-PIXEL = 4.0  # nm, of the challenge
 OPSET = 18  # the lowest that torch exports
-ISBI_PIXELS = (
-    "Pixels of about 4 nm in sections of 50 nm, as in the ISBI 2012 challenge (transmission electron microscopy)."
-)
+PIXELS = "Pixels of about {:g} x {:g} nm, as those of the images the network was trained on."
 OTHER_PIXELS = "Pixels of about the size of those the network was trained on."
-SCORED = "Scores on slices that the network was not trained on:"
+SCORED = (
+    "A network of the same recipe has these scores on slices it was not trained on. The package averages no rotations."
+)
 UNSCORED = "The weights come with no score on slices that the network was not trained on."
 ISBI_TERMS = (
     "The data are for non-commercial work on image segmentation software and ask for a citation of "
@@ -114,8 +113,8 @@ def export(path: str | Path, model: UNet, metadata: dict) -> None:
         Of one channel and two classes.
     metadata : dict
         As `unet_paper.checkpoint.load_weights` gives it, with ``image_mean`` and ``image_std``. All of it is listed
-        in the documentation; ``held_out``, scores by name, is its validation, and ``data`` tells whether it was
-        trained on the challenge's images.
+        in the documentation, ``held_out`` as validation; ``voxel_nm`` is the size of the pixels, and ``data`` tells
+        whether these were the challenge's.
 
     Raises
     ------
@@ -202,8 +201,8 @@ def _write(path, save, value):
 def _description(folder, network, metadata):
     from bioimageio.spec.model import v0_5
 
-    is_isbi = _is_isbi(metadata)
-    scale = {"unit": "nanometer", "scale": PIXEL} if is_isbi else {}
+    is_isbi, voxel = _is_isbi(metadata), metadata.get("voxel_nm")
+    scales = [{"unit": "nanometer", "scale": side} for side in voxel[1:]] if voxel else [{}, {}]
     sides = v0_5.ParameterizedSize(min=13 * period(network.depth), step=period(network.depth))  # two halos and a step
     halo = 6 * period(network.depth)  # the margin, 4 px less, would put blocks out of phase
     mean, std = metadata["image_mean"], metadata["image_std"]
@@ -213,7 +212,10 @@ def _description(folder, network, metadata):
         axes=[
             v0_5.BatchAxis(),
             v0_5.ChannelAxis(channel_names=["gray"]),
-            *(v0_5.SpaceInputAxis(id=axis, size=sides, concatenable=True, **scale) for axis in "yx"),
+            *(
+                v0_5.SpaceInputAxis(id=axis, size=sides, concatenable=True, **scale)
+                for axis, scale in zip("yx", scales)
+            ),
         ],
         data=v0_5.IntervalOrRatioDataDescr(type="uint8", range=(0, 255)),
         preprocessing=[
@@ -232,7 +234,7 @@ def _description(folder, network, metadata):
                 v0_5.SpaceOutputAxisWithHalo(
                     id=axis, size=v0_5.SizeReference(tensor_id="image", axis_id=axis), halo=halo, **scale
                 )
-                for axis in "yx"
+                for axis, scale in zip("yx", scales)
             ),
         ],
         data=v0_5.IntervalOrRatioDataDescr(type="float32", range=(0, 1)),
@@ -266,15 +268,15 @@ def _description(folder, network, metadata):
 
 def documentation(network: NetworkConfig, metadata: dict) -> str:
     """What the package says of a network, as Markdown."""
-    is_isbi, held_out = _is_isbi(metadata), metadata.get("held_out")
+    voxel, held_out = metadata.get("voxel_nm"), metadata.get("held_out")
     return DOCUMENTATION.read_text(encoding="utf-8").format(
         mean=metadata["image_mean"],
         std=metadata["image_std"],
         period=period(network.depth),
-        pixels=ISBI_PIXELS if is_isbi else OTHER_PIXELS,
+        pixels=PIXELS.format(*voxel[1:]) if voxel else OTHER_PIXELS,
         held_out=f"{SCORED}\n\n{_listed(held_out)}" if held_out else UNSCORED,
         training=_listed({name: value for name, value in metadata.items() if name != "held_out"}),
-        terms=ISBI_TERMS if is_isbi else OTHER_TERMS,
+        terms=ISBI_TERMS if _is_isbi(metadata) else OTHER_TERMS,
     )
 
 

@@ -20,7 +20,11 @@ from unet_paper.predict import predict_stack
 ROOT = module.DOCUMENTATION.parents[1]
 MEAN, STD = 0.55, 0.13
 METADATA = {"image_mean": MEAN, "image_std": STD, "seed": 7}
-ISBI = {"data": {"train-volume": SHA256["train-volume.tif"]}, "held_out": {"v_rand": 0.9741}}
+ISBI = {
+    "data": {"train-volume": SHA256["train-volume.tif"]},
+    "held_out": {"slices": [24, 25], "scores": {"v_rand": 0.9741}},
+    "voxel_nm": [50.0, 3.0, 4.0],
+}
 FORMATS = ("pytorch_state_dict", "torchscript", "onnx")
 IMAGE = make_phantom(1, 352, 416, seed=0)[0]
 
@@ -132,17 +136,21 @@ def test_the_description_says_where_data_scores_and_terms_come_from(package, unp
 
     description = load_model_description(package)
     assert [str(entry.doi) for entry in description.cite] == [entry["doi"] for entry in (module.PAPER, *module.DATA)]
-    assert [(axis.unit, axis.scale) for axis in description.inputs[0].axes[2:]] == [("nanometer", 4.0)] * 2
+    for tensor in (*description.inputs, *description.outputs):
+        assert [(axis.id, axis.unit, axis.scale) for axis in tensor.axes[2:]] == [
+            ("y", "nanometer", 3.0),
+            ("x", "nanometer", 4.0),
+        ]
     assert description.weights.onnx.parent == description.weights.torchscript.parent == "pytorch_state_dict"
     text = (unpacked / "README.md").read_text(encoding="utf-8")
-    for part in ("## Validation", "- v_rand: 0.9741", "- seed: 7", "non-commercial", "4 nm"):
+    for part in ("## Validation", '- scores: {"v_rand": 0.9741}', "- seed: 7", "non-commercial", "3 x 4 nm"):
         assert part in text
 
 
 def test_networks_of_other_data_claim_neither_its_scores_nor_its_terms():
     text = module.documentation(UNet(base_channels=2).config, METADATA)
     assert module.UNSCORED in text
-    for part in ("non-commercial", "4 nm", "ISBI", "None"):
+    for part in ("non-commercial", " nm", "ISBI", "None"):
         assert part not in text
 
 
