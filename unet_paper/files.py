@@ -11,6 +11,7 @@ import stat
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from glob import escape
 from pathlib import Path
 from typing import IO
 
@@ -221,15 +222,10 @@ def _name_beside(path):
 
 def _remove_abandoned(target):
     """Remove the temporary files of writers of `target` that were killed."""
-    for path in target.parent.glob(f".{_literal(target.stem)}-{8 * '[0-9a-f]'}{_literal(target.suffix)}"):
+    for path in target.parent.glob(f".{escape(target.stem)}-{8 * '[0-9a-f]'}{escape(target.suffix)}"):
         with suppress(OSError), open(path, "rb") as file:
             if _is_locked(file) is False:
                 path.unlink()
-
-
-def _literal(text):
-    """`text` as a pattern that matches itself alone."""
-    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in text)
 
 
 def lock(file: IO) -> None:

@@ -381,9 +381,12 @@ def _first_sentence(message):
 def _voxel_size(tiff):
     """Size along (z, y, x) and unit from the metadata of ImageJ, OME or tifffile; None where not given."""
     if tiff.is_ome:
-        return _ome_voxel_size(_ome_pixels(tiff))
-    shaped = (tiff.shaped_metadata or ({},))[0]
-    metadata = tiff.imagej_metadata or shaped
+        pixels = _ome_pixels(tiff)
+        z, y, x = (pixels.get(f"PhysicalSize{axis}") for axis in "ZYX")
+        if y is None or x is None:
+            return None, None
+        return (float(z or 1), float(y), float(x)), pixels.get("PhysicalSizeXUnit", "µm")
+    metadata = tiff.imagej_metadata or (tiff.shaped_metadata or ({},))[0]
     unit, spacing = metadata.get("unit"), metadata.get("spacing")
     per_pixel = [_inverse(tiff.pages.first.tags.get(name)) for name in ("YResolution", "XResolution")]
     if None in per_pixel or (unit in (None, "", "pixel") and spacing is None):
@@ -395,13 +398,6 @@ def _voxel_size(tiff):
 def _inverse(tag):
     pixels, units = tag.value if tag is not None else (0, 0)
     return units / pixels if pixels and units else None
-
-
-def _ome_voxel_size(pixels):
-    sizes = [pixels.get(f"PhysicalSize{axis}") for axis in "ZYX"]
-    if sizes[1] is None or sizes[2] is None:
-        return None, None
-    return tuple(float(size or 1) for size in sizes), pixels.get("PhysicalSizeXUnit", "µm")
 
 
 def _ome_pixels(tiff):

@@ -81,7 +81,7 @@ def in_nanometres(voxel_size: tuple | None, unit: str | None) -> tuple | None:
     return tuple(size * factor for size in voxel_size) if voxel_size and factor else None
 
 
-def voxel_size_note(path, voxel_size: tuple | None, unit: str | None, metadata: dict) -> str | None:
+def voxel_size_note(path: str | Path, voxel_size: tuple | None, unit: str | None, metadata: dict) -> str | None:
     """A sentence if the pixels of a stack are of another size than those the network was trained on.
 
     Parameters

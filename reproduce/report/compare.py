@@ -66,8 +66,8 @@ def run(arguments) -> int:
     if unknown:
         known = ", ".join(dict.fromkeys(d.metric for d in found))
         raise InputError(f"--tolerance names {', '.join(unknown)}; it must be a metric of a matched row: {known}")
-    for differences in grouped(found, lambda d: d.row):
-        print(differences[0].row)
+    for described, differences in grouped(found, lambda d: d.row).items():
+        print(described)
         for d in differences:
             digits = DECIMALS.get(d.metric, 3)
             numbers = f"{d.reference:.{digits}f}  {d.value:.{digits}f}  {d.value - d.reference:+.{digits}f}"
@@ -88,7 +88,7 @@ def compare(first: list[Row], second: list[Row], tolerances: dict) -> tuple[list
     def identity(row):
         return (row.experiment, row.name) if loose else repeat_key(row)
 
-    partners = {identity(group[0]): group for group in grouped(first, identity)}
+    partners = grouped(first, identity)
     found, matched = [], set()
     for row in second:
         repeats = partners.get(identity(row), [])

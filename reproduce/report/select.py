@@ -195,17 +195,17 @@ def read_numbers(path: Path = RESULTS / "paper.json") -> list[dict]:
 
 def published(numbers: Iterable[dict]) -> list[Row]:
     """Published scores as a row for each method, with their place in the literature among the settings."""
-    groups = grouped([number for number in numbers if number["metric"] in SCORES], lambda number: number["name"])
+    groups = grouped((number for number in numbers if number["metric"] in SCORES), lambda number: number["name"])
     return [
         Row(
             "table1",
-            group[0]["name"],
+            name,
             group[0]["title"],
             volume=PAPER,
             scores={number["metric"]: number["value"] for number in group},
             settings={"place": "; ".join(dict.fromkeys(number["place"] for number in group))},
         )
-        for group in groups
+        for name, group in groups.items()
     ]
 
 
@@ -245,29 +245,28 @@ def scored(rows: Iterable[Row], *experiments: str) -> list[Row]:
     return [row for row in rows if row.experiment in experiments and row.scores and not row.averaged]
 
 
-def grouped(items: Iterable, by: Callable) -> list[list]:
-    """Lists of items with equal ``by(item)``, in order of first appearance."""
+def grouped(items: Iterable, by: Callable) -> dict[Hashable, list]:
+    """Items by their ``by(item)``, in order of first appearance."""
     groups = {}
     for item in items:
         groups.setdefault(by(item), []).append(item)
-    return list(groups.values())
+    return groups
 
 
 def by_seed(rows: Iterable[Row]) -> list[list[Row]]:
     """Groups of rows of one device that differ in their seed alone, averaged maps apart."""
-    return grouped(rows, lambda row: (repeat_key(row), row.device))
+    return list(grouped(rows, lambda row: (repeat_key(row), row.device)).values())
 
 
 def by_size(rows: Iterable[Row]) -> dict[int, list[Row]]:
     """Rows by their number of training slices, the least first."""
-    groups = grouped([row for row in rows if row.train_slices], lambda row: row.train_slices)
-    return {group[0].train_slices: group for group in sorted(groups, key=lambda group: group[0].train_slices)}
+    return dict(sorted(grouped((row for row in rows if row.train_slices), lambda row: row.train_slices).items()))
 
 
 def by_slice(rows: Iterable[Row]) -> dict[int, float]:
     """V_Rand of each slice, the mean over the rows that say it."""
-    groups = grouped([pair for row in rows for pair in zip(row.slices, row.by_slice)], lambda pair: pair[0])
-    return {group[0][0]: statistics.fmean(value for _, value in group) for group in groups}
+    groups = grouped((pair for row in rows for pair in zip(row.slices, row.by_slice)), lambda pair: pair[0])
+    return {z: statistics.fmean(value for _, value in group) for z, group in groups.items()}
 
 
 class Spread(NamedTuple):
@@ -327,9 +326,9 @@ def differences(paired: Iterable[tuple[Row, Row]], metric: str) -> list[float]:
 def comparisons(rows: Iterable[Row], experiment: str) -> list[tuple[list[Row], dict[str, list[Row]], list[Row]]]:
     """Rows of the unchanged recipe, rows of each variant, and diverged trainings, for each setting and rotations."""
     found = []
-    for group in grouped(scored(rows, experiment), lambda row: (row.setting, row.rotations)):
-        variants = {rows[0].variant: rows for rows in grouped(group, lambda row: row.variant)}
-        failed = [row for row in of(rows, experiment) if row.outcome and row.setting == group[0].setting]
+    for (setting, _), group in grouped(scored(rows, experiment), lambda row: (row.setting, row.rotations)).items():
+        variants = grouped(group, lambda row: row.variant)
+        failed = [row for row in of(rows, experiment) if row.outcome and row.setting == setting]
         found.append((variants.pop(BASE, []), variants, failed))
     return found
 
@@ -358,7 +357,7 @@ def networks(rows: Iterable[Row]) -> list[list[Row]]:
         return first.volume == "test", len(first.slices), len(group), first.base_channels, first.rotations == "eight"
 
     newest_first = sorted(reversed(by_seed(scored(rows, "table1"))), key=documented, reverse=True)
-    return [groups[0] for groups in grouped(newest_first, lambda group: (group[0].name, group[0].volume))]
+    return [groups[0] for groups in grouped(newest_first, lambda group: (group[0].name, group[0].volume)).values()]
 
 
 def network(rows: Iterable[Row], name: str) -> list[Row]:
@@ -379,7 +378,7 @@ def protocols(rows: Iterable[Row]) -> list[list[list[Row]]]:
     wanted = {protocol(row) for row in ours} - {protocol(row) for row in ours if row.name == "unet"}
     borrowed = [row for row in scored(rows, "table1") if row.name == "unet" and protocol(row) in wanted]
     best_first = sorted(by_seed(borrowed + ours), key=lambda group: -spread(values(group, "v_rand")).mean)
-    return grouped(best_first, lambda group: protocol(group[0]))
+    return list(grouped(best_first, lambda group: protocol(group[0])).values())
 
 
 def rivals(rows: Iterable[Row], name: str, rival: str) -> list[tuple[Row, Row]]:
@@ -411,4 +410,4 @@ def fastest_slice(rows: Iterable[Row]) -> tuple[float, Row] | None:
 def benchmarks(rows: Iterable[Row]) -> list[list[Row]]:
     """Rows of the benchmark by group of operations and device, of the groups that it measures still."""
     shown = [row for row in of(rows, "benchmark") if row.settings["group"] in BENCHMARKS]
-    return grouped(shown, lambda row: (row.settings["group"], row.device))
+    return list(grouped(shown, lambda row: (row.settings["group"], row.device)).values())

@@ -70,7 +70,7 @@ def cost(rows: list[Row], numbers: list[dict]) -> str:
     hours, size, second = (_paper(numbers, name) for name in ("training_time", "training_memory", "inference_time"))
     paper = ["U-Net, the paper", "NVidia Titan", None, None, None, f"{hours} h", None, f"{size} GB"]
     lines = [[*paper, f"below {second} s"]]
-    for group in grouped(ours, lambda row: (select.key(row, ("rotations",)), row.device)):
+    for group in grouped(ours, lambda row: (select.key(row, ("rotations",)), row.device)).values():
         first, seconds = group[0], group[0].network_seconds
         step = text.duration(seconds / first.steps) if seconds and first.steps else None
         times = {row.rotations: text.duration(row.value("predict_seconds_per_slice")) for row in group}
@@ -96,7 +96,7 @@ def pretrained(rows: list[Row], numbers: list[dict]) -> str:
 
 def slices(rows: list[Row], numbers: list[dict]) -> str:
     """V_Rand of each slice by the networks of Table 1."""
-    volumes = grouped(select.networks(rows), lambda group: group[0].volume)
+    volumes = grouped(select.networks(rows), lambda group: group[0].volume).values()
     return "\n\n".join(filter(None, map(_slice_table, volumes)))
 
 

@@ -5,6 +5,7 @@ from small_experiment import Work, tiny_config
 
 from data_scripts.phantom import write_phantom
 from reproduce import records
+from reproduce.__main__ import main
 from reproduce.baselines.unet import build
 from reproduce.data import load_data
 from reproduce.experiment import scoring, training
@@ -22,6 +23,14 @@ def phantom(tmp_path_factory):
 @pytest.fixture
 def data(phantom):
     return load_data(phantom)
+
+
+@pytest.fixture
+def run_command(phantom, monkeypatch, tmp_path):
+    """Run a command on the phantom, in float32, below a temporary folder; returns the exit status."""
+    monkeypatch.setattr(recipe, "choose_precision", lambda device: "float32")
+    shared = ["--data", str(phantom), "--device", "cpu", "--out", str(tmp_path)]
+    return lambda name, words: main([name, *shared, *words.split()])
 
 
 @pytest.fixture

@@ -1,44 +1,25 @@
 """Systems: which methods run with which budget, what a slice costs them, and a training bounded by time."""
 
 import itertools
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-from data_scripts.phantom import make_phantom
 from reproduce import records, systems
-from reproduce.__main__ import main
 from reproduce.baselines import METHODS, build_method, common, sliding_window
-from reproduce.data import Data
 from reproduce.experiment.run import splits
-from unet_paper import recipe as recipes
 from unet_paper import train as training
 from unet_paper.config import ExperimentConfig
 
 pytestmark = pytest.mark.filterwarnings("default")  # MONAI's
 
 
-@pytest.fixture(scope="module")
-def data():
-    images, labels = make_phantom(5, 64, 64, seed=0)
-    images = images.astype(np.float32) / 255
-    return Data(
-        images, (labels > 0).astype(np.uint8), images[:1], dict.fromkeys(("train-volume", "train-labels"), "phantom")
-    )
-
-
 @pytest.fixture
-def command(data, monkeypatch, tmp_path):
-    """The command on the phantom, in float32, below a temporary folder."""
-    monkeypatch.setattr("reproduce.data.load_data", lambda folder: data)
-    monkeypatch.setattr(recipes, "choose_precision", lambda device: "float32")
-
-    def run(words):
-        return main(["systems", "--device", "cpu", "--out", str(tmp_path), *words.split()])
-
-    return run
+def command(run_command):
+    return partial(run_command, "systems")
 
 
 @pytest.fixture

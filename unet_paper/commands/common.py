@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unet_paper.command import note
+from unet_paper.command import file_name, note
 from unet_paper.errors import InputError
 from unet_paper.files import check_writable
 
@@ -21,6 +21,11 @@ SCORES = {
     "v_rand": "V_Rand",
     "v_info": "V_Info",
 }
+
+
+def add_file(parser: argparse.ArgumentParser, name: str, metavar: str, text: str) -> None:
+    """Add a file that a command reads or writes."""
+    parser.add_argument(name, type=file_name, metavar=metavar, help=text)
 
 
 def count(text: str) -> int:

@@ -12,25 +12,24 @@ import argparse
 from functools import partial
 
 from unet_paper.command import file_name, note
-from unet_paper.commands.common import STACK, check_output, chosen_weights, count, read_images
+from unet_paper.commands.common import STACK, add_file, check_output, chosen_weights, count, read_images
 from unet_paper.errors import InputError
 from unet_paper.files import check_readable
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    parser.add_argument(
+    add_file(
+        parser,
         "stack",
-        type=file_name,
-        metavar="STACK.tif",
-        help=f"8 or 16 bits, or float from 0 to 1; {STACK}; with OUT.zarr also IN.zarr or FILE.h5:/path",
+        "STACK.tif",
+        f"8 or 16 bits, or float from 0 to 1; {STACK}; with OUT.zarr also IN.zarr or FILE.h5:/path",
     )
-    parser.add_argument(
+    add_file(
+        parser,
         "probability",
-        type=file_name,
-        metavar="PROBABILITY.tif",
-        help="float32 TIFF to write, 0 is membrane, 1 is cell; or OUT.zarr, OME-Zarr of uint8, block by block and "
-        "resumable",
+        "PROBABILITY.tif",
+        "float32 TIFF to write, 0 is membrane, 1 is cell; or OUT.zarr, OME-Zarr of uint8, block by block and resumable",
     )
     parser.add_argument(
         "--weights",

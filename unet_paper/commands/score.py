@@ -10,22 +10,15 @@ examples:
 import argparse
 from functools import partial
 
-from unet_paper.command import file_name, note
-from unet_paper.commands.common import STACK, print_scores, progress, read_labels, read_probability
+from unet_paper.command import note
+from unet_paper.commands.common import STACK, add_file, print_scores, progress, read_labels, read_probability
 from unet_paper.errors import InputError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    parser.add_argument(
-        "labels", type=file_name, metavar="LABELS.tif", help=f"0 is membrane, 1 or 255 is cell; {STACK}"
-    )
-    parser.add_argument(
-        "probability",
-        type=file_name,
-        metavar="PROBABILITY.tif",
-        help="probability of cell: float from 0 to 1, or 8 or 16 bits",
-    )
+    add_file(parser, "labels", "LABELS.tif", f"0 is membrane, 1 or 255 is cell; {STACK}")
+    add_file(parser, "probability", "PROBABILITY.tif", "probability of cell: float from 0 to 1, or 8 or 16 bits")
     parser.add_argument(
         "--slices", type=ranges, metavar="FIRST-LAST", help="counted from 0: 24, 24-29 or 0-5+24-29 (default: all)"
     )

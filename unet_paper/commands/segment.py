@@ -11,24 +11,14 @@ import argparse
 from functools import partial
 
 from unet_paper.command import file_name
-from unet_paper.commands.common import check_output, progress, read_labels, read_probability
+from unet_paper.commands.common import add_file, check_output, progress, read_labels, read_probability
 from unet_paper.errors import InputError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    parser.add_argument(
-        "probability",
-        type=file_name,
-        metavar="PROBABILITY.tif",
-        help="probability of cell: float from 0 to 1, or 8 or 16 bits",
-    )
-    parser.add_argument(
-        "cells",
-        type=file_name,
-        metavar="LABELS.tif",
-        help="TIFF of 16 or 32 bits to write: 0 is membrane, cells from 1",
-    )
+    add_file(parser, "probability", "PROBABILITY.tif", "probability of cell: float from 0 to 1, or 8 or 16 bits")
+    add_file(parser, "cells", "LABELS.tif", "TIFF of 16 or 32 bits to write: 0 is membrane, cells from 1")
     choice = parser.add_mutually_exclusive_group()
     choice.add_argument(
         "--threshold",

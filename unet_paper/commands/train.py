@@ -12,7 +12,7 @@ import argparse
 from contextlib import suppress
 
 from unet_paper.command import file_name
-from unet_paper.commands.common import STACK, count, print_scores, read_images, read_labels
+from unet_paper.commands.common import STACK, add_file, count, print_scores, read_images, read_labels
 from unet_paper.config import NetworkConfig, TrainingConfig
 from unet_paper.errors import InputError
 from unet_paper.files import check_writable
@@ -20,16 +20,9 @@ from unet_paper.files import check_writable
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    parser.add_argument(
-        "images", type=file_name, metavar="IMAGES.tif", help=f"8 or 16 bits, or float from 0 to 1; {STACK}"
-    )
-    parser.add_argument(
-        "labels",
-        type=file_name,
-        metavar="LABELS.tif",
-        help="of the same shape: 0 is membrane or background, anything else is cell",
-    )
-    parser.add_argument("weights", type=file_name, metavar="WEIGHTS.safetensors", help="network to write")
+    add_file(parser, "images", "IMAGES.tif", f"8 or 16 bits, or float from 0 to 1; {STACK}")
+    add_file(parser, "labels", "LABELS.tif", "of the same shape: 0 is membrane or background, anything else is cell")
+    add_file(parser, "weights", "WEIGHTS.safetensors", "network to write")
     parser.add_argument(
         "--hold-out", type=count, metavar="N", help="score the last N slices instead of training on them"
     )

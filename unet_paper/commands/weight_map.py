@@ -9,17 +9,15 @@ examples:
 
 import argparse
 
-from unet_paper.command import file_name, note
-from unet_paper.commands.common import STACK, check_output, progress, read_labels
+from unet_paper.command import note
+from unet_paper.commands.common import STACK, add_file, check_output, progress, read_labels
 from unet_paper.config import WeightMapConfig
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    parser.add_argument(
-        "labels", type=file_name, metavar="LABELS.tif", help=f"0 is membrane, else the number of the cell; {STACK}"
-    )
-    parser.add_argument("weights", type=file_name, metavar="WEIGHTS.tif", help="float32 TIFF to write")
+    add_file(parser, "labels", "LABELS.tif", f"0 is membrane, else the number of the cell; {STACK}")
+    add_file(parser, "weights", "WEIGHTS.tif", "float32 TIFF to write")
     parser.add_argument(
         "--w0", type=float, default=WeightMapConfig.w0, help="height of the border term (default: %(default)g)"
     )

@@ -65,15 +65,10 @@ def warping_error(
 
     Parameters
     ----------
-    labels : array_like, shape (Z, H, W) or (H, W)
-        Ground truth: 0 is membrane, 1 (or 255, or True) is cell.
-    probability : array_like, same shape
-        Probability of cell: float in [0, 1], bool, or uint8, which counts as value / 255 in float32. A map
-        that holds only 0 and 1 is a segmentation and is evaluated once, at threshold 0.
-    progress : callable, optional
-        Wraps the iterator over slices and is called as ``progress(iterator, total=Z)``, for example ``tqdm.tqdm``.
-    workers : int, optional
-        Threads over slices; by default one for each core.
+    labels, probability : array_like, shape (Z, H, W) or (H, W)
+        Binary ground truth and probability of cell, in the forms of `unet_paper.metrics.score`.
+    progress, workers : callable and int, optional
+        As of `unet_paper.metrics.score`.
 
     Returns
     -------
@@ -84,8 +79,7 @@ def warping_error(
     Raises
     ------
     InputError
-        If the shapes differ or are empty, the labels are not binary, a probability lies outside [0, 1], or a
-        uint8 map holds only 0 and 1.
+        As from `unet_paper.metrics.score`: for other shapes, labels or probabilities.
 
     Notes
     -----
