@@ -42,7 +42,6 @@ def run(arguments):
     from reproduce.data import load_data
     from reproduce.experiment.execute import execute
     from reproduce.experiment.run import Run, Split
-    from reproduce.experiment.training import training_folder
     from reproduce.figures.montage import montage_of_record
     from reproduce.report import render
 
@@ -61,10 +60,7 @@ def run(arguments):
         print(f"figure: {montage_of_record(made[-1], data, out)}")
     render.render(out)
     print((out / "TABLES.md").read_text(encoding="utf-8"))
-    weights = training_folder(trained, split, seed=arguments.seed, out=out) / "weights.safetensors"
-    if weights.exists():
-        print(
-            "Segment a stack with this network:\n"
-            f"python -m unet_paper predict {folder / 'test-volume.tif'} probability.tif --weights {weights}"
-        )
+    print("A stack of your own, by the network in the package:")
+    print("python -m unet_paper predict STACK.tif PROBABILITY.tif")
+    print("python -m unet_paper segment PROBABILITY.tif CELLS.tif")
     return 0
