@@ -14,7 +14,7 @@ from pathlib import Path
 from reproduce import records
 from reproduce.data import Data
 from reproduce.experiment.run import Method, Run, Split
-from reproduce.experiment.training import forget, progress_bar, read_account, train_split, training_folder
+from reproduce.experiment.training import PATIENCE, forget, progress_bar, read_account, train_split, training_folder
 from unet_paper.device import choose_device
 from unet_paper.engine import run_tasks
 from unet_paper.errors import InputError, NonFiniteLoss, is_out_of_memory
@@ -67,7 +67,7 @@ def train_on_workers(
         check_checkout(client)
         for folder in map(make_folder, tasks):
             if not resume:
-                with locked(folder):
+                with locked(folder, patience=PATIENCE):
                     forget(folder)
         train = partial(
             train_task,

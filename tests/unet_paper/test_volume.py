@@ -290,6 +290,14 @@ def test_gray_values_of_blocks_can_be_inspected_beside_those_of_the_training(fol
         np.testing.assert_array_equal(part, stack[place])
 
 
+@pytest.mark.parametrize(("darker", "noted"), [(1, False), (16, True)])
+def test_gray_values_far_from_the_trainings_are_noted_of_a_volume_too(folder, tmp_path, capsys, darker, noted):
+    write_stack(tmp_path / "images.tif", tifffile.imread(folder / "images.tif")[:1] // darker)
+    words = ["--weights", str(folder / "net.safetensors"), "--device", "cpu", "--rotations", "none"]
+    assert main(["predict", str(tmp_path / "images.tif"), str(tmp_path / "out.zarr"), *words]) == 0
+    assert ("but the network was trained on 0.40 and 0.20" in capsys.readouterr().err) == noted
+
+
 @pytest.mark.parametrize("name", ["file.zarr", "folder.zarr", "array.zarr"])
 def test_an_output_that_is_something_else_is_refused(folder, tmp_path, name):
     (tmp_path / "file.zarr").write_text("mine")

@@ -135,6 +135,7 @@ def predict_zarr(arguments: argparse.Namespace) -> None:
         device=arguments.device,
         connect=partial(cluster, workers=arguments.workers, scheduler=arguments.scheduler, note=note),
         note=note,
+        inspect=_compare_gray_values,
     )
     print(f"wrote {arguments.probability}: 0 is membrane, 255 is cell")
 

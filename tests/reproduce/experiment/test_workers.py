@@ -38,7 +38,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # of sockets
 def client():
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OMP_NUM_THREADS", str(torch.get_num_threads()))  # other counts round differently
-        patch.setenv("REPRODUCE_COMMIT", "one commit")
+        patch.setenv("REPRODUCE_COMMIT", "commit")
         with cluster(workers=2) as client:
             client.wait_for_workers(2)
             yield client
