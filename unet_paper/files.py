@@ -6,6 +6,7 @@ link is followed; a device, a pipe, a file with a second name or a read-only one
 """
 
 import os
+import re
 import secrets
 import stat
 import time
@@ -16,6 +17,8 @@ from pathlib import Path
 from typing import IO
 
 from unet_paper.errors import InputError
+
+HDF5 = re.compile(r"(.+\.(?:h5|hdf5|hdf))(?::(.*))?", re.IGNORECASE)  # FILE.h5:/path of a dataset
 
 
 @contextmanager

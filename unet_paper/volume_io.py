@@ -6,7 +6,6 @@ its blocks follow, and a block that is there is finished.
 """
 
 import hashlib
-import re
 import shutil
 import weakref
 from collections.abc import Iterable
@@ -18,6 +17,7 @@ import numpy as np
 import tifffile
 
 from unet_paper.errors import InputError
+from unet_paper.files import HDF5
 from unet_paper.tiff import MOST_CHANNELS, _complaints, _first_sentence, _pixels, _voxel_size
 
 try:
@@ -27,7 +27,6 @@ except ImportError as error:
         "volumes need zarr and Dask: the extra unet-paper[volumes], python -m pip install -e '.[volumes]' in a checkout"
     ) from error
 
-HDF5 = re.compile(r"(.+\.(?:h5|hdf5|hdf))(?::(.*))?", re.IGNORECASE)
 ARRAY = "0"  # of full resolution, within the group
 SAMPLES = 64  # blocks that identify an input: reading all of a large one takes as long as segmenting much of it
 UNITS = {"nm": "nanometer", "µm": "micrometer", "μm": "micrometer", "um": "micrometer", "micron": "micrometer"}

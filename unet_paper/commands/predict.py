@@ -14,7 +14,7 @@ from functools import partial
 from unet_paper.command import file_name, note
 from unet_paper.commands.common import STACK, add_file, check_output, chosen_weights, count, read_images
 from unet_paper.errors import InputError
-from unet_paper.files import check_readable
+from unet_paper.files import HDF5, check_readable
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -68,6 +68,8 @@ def run(arguments: argparse.Namespace) -> None:
         )
     from unet_paper.tiff import write_slices
 
+    if arguments.stack.is_dir() or HDF5.fullmatch(str(arguments.stack)):
+        raise InputError(f"{arguments.stack} is segmented block by block; {arguments.probability} must be .zarr")
     check_output(arguments.probability, arguments.stack, arguments.weights)
     stack = read_images(arguments.stack, full_range=arguments.scale)
     check_readable(arguments.weights)

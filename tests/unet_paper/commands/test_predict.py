@@ -72,6 +72,14 @@ def test_predict_without_weights_takes_the_network_in_the_package_and_says_so(fo
     assert "in the package" not in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("stack", ["folder.zarr", "volume.h5:/raw", "volume.HDF5"])
+def test_what_is_read_block_by_block_is_written_so(folder, capsys, stack):
+    Path("folder.zarr").mkdir()
+    network_file("net.safetensors", 2)
+    told = unet_paper_fails(capsys, "predict", stack, "map.tif", "--weights", "net.safetensors")
+    assert told == f"error: {stack} is segmented block by block; map.tif must be .zarr"
+
+
 def test_pixels_of_another_size_than_in_training_are_told(folder, monkeypatch, copying, capsys):
     network_file("net.safetensors", 2, about={"voxel_nm": [50, 4, 4]})
     assert commands.main(PREDICT) == 0
