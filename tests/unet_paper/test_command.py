@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from unet_paper.__main__ import COMMANDS
 from unet_paper.command import command_line, exit_status
 from unet_paper.errors import InputError, Interrupted, NonFiniteLoss
 
@@ -75,7 +76,7 @@ def test_faults_of_the_program_are_not_hidden(error):
 
 WARNS = """
 import warnings
-from unet_paper.command import command_line, exit_status
+from unet_paper.command import exit_status
 from unet_paper.errors import LabelWarning
 def run():
     for _ in range(3):
@@ -162,7 +163,7 @@ sys.exit(", ".join({"numpy", "torch", "tqdm", "importlib.metadata"} & {*sys.modu
 def test_help_imports_nothing_that_takes_time():
     shown = run_python("-c", HELP)
     assert (shown.returncode, shown.stderr) == (0, "")
-    assert shown.stdout.count("usage: python -m unet_paper") == 6
+    assert shown.stdout.count("usage: python -m unet_paper") == 1 + len(COMMANDS)
 
 
 def test_the_help_of_a_command_is_the_docstring_of_its_module(monkeypatch):
