@@ -95,7 +95,8 @@ def is_of(record: records.Record, run: Run, data) -> bool:
     rows = list(data.test_rows) if run.on_test and data.test_rows else None
     return (
         (record.experiment, record.name) == (run.experiment, run.method.name)
-        and (record.provenance["config"], record.provenance["data"]) == (run.configuration, data.sha256)
+        and run.is_configured_as(record.provenance["config"])
+        and record.provenance["data"] == data.sha256
         and record.conditions.get("rows") == rows
         and run.conditions.items() <= record.conditions.items()
     )

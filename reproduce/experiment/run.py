@@ -94,10 +94,14 @@ class Run:
 
     @property
     def configuration(self) -> dict:
-        """Everything that, with the data, determines the networks; as JSON gives it back."""
+        """Everything that, with the data, determines the networks and their maps; as JSON gives it back."""
         trained = {split.name: split.train for split in self.splits}
         about = {"recipe": self.method.recipe.configuration, "splits": trained, "seeds": self.seeds}
-        return json.loads(json.dumps(about))
+        return json.loads(json.dumps(about | {"predict": self.method.predict}))
+
+    def is_configured_as(self, recorded: dict) -> bool:
+        """Whether a record's configuration is this one; early records do not say how was predicted."""
+        return self.configuration == {"predict": self.configuration["predict"]} | recorded
 
 
 def splits(n_slices: int, which=None, n_train: int | None = None) -> tuple[Split, ...]:

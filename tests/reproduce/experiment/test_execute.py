@@ -82,6 +82,24 @@ def test_another_recipe_is_not_recorded_already(executed, run, work):
     assert work.trained[1].recipe.steps == made.conditions["steps"] == 3
 
 
+def test_another_way_of_predicting_is_not_recorded_already_and_needs_no_training(executed, run, work, recorded):
+    executed(run)
+    other = replace(run, method=replace(run.method, predict=run.method.predict | {"padding": "zero"}))
+    assert len(executed(other)) == len(executed(run)) + 1 == 1
+    assert (len(work.trained), len(work.predicted)) == (1, 2)
+    told = [record.provenance["config"]["predict"] for record in recorded()]
+    assert told == [run.method.predict, other.method.predict]
+
+
+def test_a_record_that_does_not_say_how_was_predicted_counts(executed, run, work, recorded, tmp_path):
+    (made,) = executed(run)
+    early = {name: value for name, value in made.provenance["config"].items() if name != "predict"}
+    (tmp_path / "records.jsonl").unlink()
+    records.append(replace(made, provenance=made.provenance | {"config": early}), tmp_path / "records.jsonl")
+    assert executed(run) == []
+    assert len(executed(replace(run, seeds=(1,)))) == 1
+
+
 def test_a_run_on_other_data_is_neither_recorded_already_nor_scored_with_the_old_network(
     executed, run, data, work, recorded
 ):

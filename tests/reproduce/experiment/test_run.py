@@ -78,6 +78,7 @@ def test_a_run_is_known_by_recipe_splits_and_seeds_as_json_gives_them_back(metho
         replace(run, splits=splits(10, [1], n_train=3)),
         replace(run, seeds=(1,)),
         replace(run, method=replace(method, recipe=replace(method.recipe, steps=3))),
+        replace(run, method=replace(method, predict={"padding": "zero"})),
     ]
     assert all(other.configuration != run.configuration for other in others)
 
