@@ -2,7 +2,7 @@
 
 It was trained on every annotated slice, so its own score is not known. What comes with it is the score of the same
 recipe on the slices of a fold, which ``table1 --folds`` has recorded in the same folder. The largest change of a
-probability by the rounding is measured on the test volume and recorded.
+probability by the rounding to float16 is measured on the test volume and recorded.
 """
 
 import hashlib
@@ -28,14 +28,15 @@ def run(arguments):
     from unet_paper.checkpoint import load_weights, save_weights  # torch, only now
     from unet_paper.trained import VOXEL_NM, WEIGHTS
 
-    out = Path(arguments.out)
-    final, held_out = chosen(records.read(out / "records.jsonl"), arguments.recipe)
-    data, told = load_data(arguments.data), final.conditions
+    out, data = Path(arguments.out), load_data(arguments.data)
+    final, held_out = chosen(records.read(out / "records.jsonl"), data.sha256, arguments.recipe)
+    told = final.conditions
     training = out / "trainings" / f"{final.name}-{told['recipe']}" / f"all-seed{told['seeds'][0]}"
     model, metadata = load_weights(training / "weights.safetensors")
     start = time.perf_counter()
     change = largest_change(model, metadata, data.test_images, arguments.device)
     seconds = time.perf_counter() - start
+    print(f"figure: {worst_slice_of_record(held_out, data, out)}")
     save_weights(WEIGHTS, model.half(), metadata | {"voxel_nm": VOXEL_NM, "held_out": about(held_out)})
     with atomic_write(WEIGHTS.with_suffix(".sha256")) as temporary:
         digest = hashlib.sha256(WEIGHTS.read_bytes()).hexdigest()
@@ -60,20 +61,22 @@ def run(arguments):
         ),
     )
     records.append(record, out / "records.jsonl")
-    print(f"figure: {worst_slice_of_record(held_out, data, out)}")
     return 0
 
 
-def chosen(known, recipe=None):
-    """The newest record of a network trained on all slices, and that of its recipe on held-out slices."""
+def chosen(known, sha256, recipe=None):
+    """The newest record of a network trained on all slices of the data, and that of its recipe on held-out slices."""
 
     def newest(**wanted):
-        found = [r for r in known if r.experiment == "table1" and wanted.items() <= r.conditions.items()]
-        return next((r for r in reversed(found) if r.prediction and len(r.conditions["seeds"]) == 1), None)
+        found = [r for r in known if r.experiment == "table1" and r.prediction and r.provenance["data"] == sha256]
+        found = [r for r in found if wanted.items() <= r.conditions.items() and len(r.conditions["seeds"]) == 1]
+        return found[-1] if found else None
 
     final = newest(volume="test", **({"recipe": recipe} if recipe else {}))
     if final is None:
-        raise InputError("no network trained on all slices is recorded; python -m reproduce table1 --final trains one")
+        raise InputError(
+            "no network trained on all slices of this data is recorded; python -m reproduce table1 --final trains one"
+        )
     held_out = newest(volume="train", rotations="eight", recipe=final.conditions["recipe"])
     if held_out is None:
         raise InputError(

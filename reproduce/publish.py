@@ -1,7 +1,8 @@
 """Publish: take what was run into results/, with the maps and curves it refers to, and render the tables.
 
 Records are appended, never changed. A map or curve that is there already with another content is replaced only
-with ``--replace``; the command says which. The montage of the newest run of Table 1 takes the place of the older.
+with ``--replace``; the command says which. A figure that the newest run of an experiment has drawn takes the place of
+the older one.
 """
 
 import filecmp
@@ -12,7 +13,7 @@ from reproduce import records
 from unet_paper.errors import InputError
 from unet_paper.files import atomic_write, make_folder
 
-MONTAGE = Path("figures/montage.png")  # of the newest run of Table 1
+DRAWN = {"table1": Path("figures/montage.png"), "pretrained": Path("figures/worst_slice.png")}
 
 
 def add_arguments(parser):
@@ -36,7 +37,8 @@ def run(arguments):
     replaced = [name for name in files if differs(out / name, into / name)]
     if replaced and not arguments.replace:
         raise InputError(f"{into} has others by the name of {', '.join(map(str, replaced))}; --replace replaces them")
-    drawn = [MONTAGE] if (out / MONTAGE).exists() and any(record.experiment == "table1" for record in new) else []
+    figures = {DRAWN[record.experiment] for record in new if record.experiment in DRAWN}
+    drawn = [name for name in sorted(figures) if (out / name).exists()]
     for name in files + drawn:
         make_folder((into / name).parent)
         with atomic_write(into / name) as temporary:

@@ -166,7 +166,8 @@ def test_data_scripts_know_files_and_not_the_model():
         "import unet_paper.metrics",
         "from unet_paper import unet_weight_map, cells_from_membranes, metrics",
         "import unet_paper.isbi",
-        "import unet_paper.__main__, unet_paper.commands.train",
+        "import unet_paper.trained",
+        "from unet_paper.commands import export, predict, score, segment, train, weight_map",
         "import data_scripts.isbi2012, data_scripts.phantom",
     ],
 )

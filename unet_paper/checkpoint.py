@@ -8,6 +8,7 @@ which alone it continues.
 import hashlib
 import json
 import math
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
@@ -95,7 +96,7 @@ def read_weights(path: str | Path, model: torch.nn.Module | None = None) -> tupl
     return metadata, tensors
 
 
-def single_precision(path, name, tensor):
+def single_precision(path: Path, name: str, tensor: torch.Tensor) -> torch.Tensor:
     """A weight in float32; counters stay whole. `InputError` if it is of another type or not finite."""
     if tensor.dtype == torch.int64 and tensor.ndim == 0:  # of batch normalisation
         return tensor
@@ -106,7 +107,7 @@ def single_precision(path, name, tensor):
     return tensor.float()
 
 
-def check_shapes(path, have, want):
+def check_shapes(path: Path, have: dict[str, torch.Tensor], want: dict[str, torch.Tensor]) -> None:
     """Raise `InputError` naming the first tensor of `have` that is not as in `want`."""
     for name in sorted(have.keys() | want.keys()):
         there, needed = (str(list(t[name].shape)) if name in t else "absent" for t in (have, want))
@@ -155,7 +156,9 @@ def load_weights(path: str | Path) -> tuple[UNet, dict]:
     return model.eval(), metadata
 
 
-def save_checkpoint(path: Path, model, optimizer, configuration: dict, curve: Curve) -> None:
+def save_checkpoint(
+    path: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer, configuration: dict, curve: Curve
+) -> None:
     """Write weights, optimiser state and the course so far to one safetensors file, atomically."""
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
     for index, state in optimizer.state_dict()["state"].items():
@@ -169,7 +172,7 @@ def save_checkpoint(path: Path, model, optimizer, configuration: dict, curve: Cu
         save_file(copies, temporary, {"state": json.dumps(state)})  # a tensor of two names has a copy for each
 
 
-def load_checkpoint(path: Path, model, optimizer, configuration: dict) -> Curve:
+def load_checkpoint(path: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer, configuration: dict) -> Curve:
     """Restore `model` and `optimizer` in place; returns the course so far.
 
     Raises `InputError` when the file is no checkpoint, is damaged, or belongs to another configuration.
@@ -213,7 +216,7 @@ def load_checkpoint(path: Path, model, optimizer, configuration: dict) -> Curve:
     return curve
 
 
-def differences(then, now, path=""):
+def differences(then: object, now: object, path: str = "") -> Iterator[str]:
     """What differs between two configurations, as words.
 
     Examples

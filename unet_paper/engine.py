@@ -20,7 +20,9 @@ EQUAL = ("unet_paper", "torch", "numpy", "zarr", "dask", "distributed")  # or re
 
 
 @contextmanager
-def cluster(*, workers: int | None = None, scheduler: str | None = None, note: Callable[[str], None] | None = None):
+def cluster(
+    *, workers: int | None = None, scheduler: str | None = None, note: Callable[[str], None] | None = None
+) -> Iterator[object]:
     """Workers to run tasks on, while the context lasts.
 
     Parameters
@@ -69,7 +71,7 @@ def cluster(*, workers: int | None = None, scheduler: str | None = None, note: C
         yield client
 
 
-def local_cluster(workers):
+def local_cluster(workers: int) -> object:
     """`workers` processes on this machine: one task at a time each, an equal share of the cores, one of the GPUs."""
     from distributed import LocalCluster
 
@@ -93,7 +95,7 @@ def local_cluster(workers):
     return local
 
 
-def visible_gpus():
+def visible_gpus() -> list[str]:
     """Names of the GPUs of this process, as CUDA_VISIBLE_DEVICES lists them."""
     import torch
 
@@ -102,7 +104,7 @@ def visible_gpus():
     return listed.split(",")[: len(count)] if listed else count
 
 
-def check_workers(client):
+def check_workers(client: object) -> None:
     """Raise `InputError` unless scheduler and workers have the versions of this process, and one thread each."""
     threads = {address: count for address, count in client.nthreads().items() if count > 1}
     for address, count in threads.items():
@@ -117,7 +119,7 @@ def check_workers(client):
                 raise InputError(f"{place} has {name} {there['packages'][name]}; it must be {own[name]} as here")
 
 
-def run_tasks(client, function: Callable, tasks: Iterable, *, retries: int = 0) -> Iterator:
+def run_tasks(client: object, function: Callable, tasks: Iterable, *, retries: int = 0) -> Iterator:
     """Yield ``function(task)`` of every task, as they are completed.
 
     Parameters

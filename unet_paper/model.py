@@ -135,8 +135,6 @@ def he_normal(module: nn.Module) -> None:
     N is the kernel's area times the channels of the second axis of the weights: the input's in a convolution,
     the output's in an up-convolution, as Caffe counts them (S24).
     """
-    if (
-        isinstance(module, nn.Conv2d | nn.ConvTranspose2d) and not module.weight.is_meta
-    ):  # there it imports torch._dynamo
+    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d) and not module.weight.is_meta:  # or torch._dynamo is imported
         nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
         nn.init.zeros_(module.bias)

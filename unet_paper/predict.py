@@ -113,7 +113,7 @@ def predict_stack(
     return result
 
 
-def cell_probability(model, piece, precision):
+def cell_probability(model: torch.nn.Module, piece: torch.Tensor, precision: str) -> torch.Tensor:
     """Probability of cell (1, 1, h, w), float32, of what `model` gives to a piece (1, 1, H, W)."""
     with torch.autocast(piece.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
         logits = model(piece.contiguous(memory_format=torch.channels_last))
@@ -146,7 +146,7 @@ def canvas(size: tuple[int, int], angle: float) -> tuple[int, int]:
     return math.ceil(height * cos + width * sin) + 2, math.ceil(height * sin + width * cos) + 2
 
 
-def average_of_eight(segment, image):
+def average_of_eight(segment: Callable, image: torch.Tensor) -> torch.Tensor:
     """Mean of ``segment`` over the four quarter turns of `image` (H, W) and of its mirror image, turned back.
 
     Examples
@@ -162,7 +162,7 @@ def average_of_eight(segment, image):
     return total / 8
 
 
-def average_of_seven(segment, image):
+def average_of_seven(segment: Callable, image: torch.Tensor) -> torch.Tensor:
     """Mean of ``segment`` over `image` (H, W) rotated by k * 360/7 degrees, rotated back.
 
     The rotated image is resampled cubically on a canvas that holds all of it, mirrored beyond its
@@ -181,7 +181,7 @@ def average_of_seven(segment, image):
     return total / 7
 
 
-def rotate(image, angle, size, mode):
+def rotate(image: torch.Tensor, angle: float, size: tuple[int, int], mode: str) -> torch.Tensor:
     """Rotate `image` (H, W) about its centre by `angle` radians onto a canvas of `size` with the same centre."""
     centre = [[(side - 1) / 2 for side in image.shape]]
     still = torch.zeros(1, 2, *size, device=image.device)

@@ -107,8 +107,7 @@ def read_images(path: str | Path, *, full_range: float | None = None) -> Stack:
     elif array.dtype == np.uint16 and full_range is None:
         notes.append(f"has 16-bit pixels, which were divided by {full}")
     if full_range is not None:
-        if not (np.isfinite(full_range) and full_range > 0):
-            raise InputError(f"the full range is {full_range:g}; it must be a finite number above 0")
+        check_full_range(full_range)
         full = full_range
     elif array.dtype.kind in "fb":
         full = 1
@@ -126,6 +125,12 @@ def read_images(path: str | Path, *, full_range: float | None = None) -> Stack:
         notes.append("says that 0 is white, and was inverted")
     note = f"{path} {' and '.join(notes)}" if notes else None
     return stack._replace(array=array.astype(np.float32, copy=False), note=note)
+
+
+def check_full_range(full_range: float) -> None:
+    """Raise `InputError` unless the largest gray value there could be is finite and above 0."""
+    if not 0 < full_range < math.inf:
+        raise InputError(f"the full range is {full_range:g}; it must be a finite number above 0")
 
 
 def read_labels(path: str | Path) -> Stack:

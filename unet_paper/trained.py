@@ -5,6 +5,7 @@ The weights are float16, which halves the file; computing is in float32 or the d
 
 import hashlib
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -78,7 +79,9 @@ def in_nanometres(voxel_size: tuple | None, unit: str | None) -> tuple | None:
     (500.0, 250.0, 250.0)
     """
     factor = NANOMETRES.get((unit or "").lower())
-    return tuple(size * factor for size in voxel_size) if voxel_size and factor else None
+    if not (voxel_size and factor and all(0 < size < math.inf for size in voxel_size)):
+        return None
+    return tuple(size * factor for size in voxel_size)
 
 
 def voxel_size_note(path: str | Path, voxel_size: tuple | None, unit: str | None, metadata: dict) -> str | None:
@@ -104,10 +107,10 @@ def voxel_size_note(path: str | Path, voxel_size: tuple | None, unit: str | None
     'pixels of a.tif are 10 x 10 nm, but'
     >>> voxel_size_note("a.tif", (50, 5, 5), "nm", {"voxel_nm": [50, 4, 4]})
     """
-    have, trained = in_nanometres(voxel_size, unit), metadata.get("voxel_nm")
-    if not (have and trained) or all(1 / FAR <= a / b <= FAR for a, b in zip(have[1:], trained[1:])):
+    own, trained = in_nanometres(voxel_size, unit), metadata.get("voxel_nm")
+    if not (own and trained) or all(1 / FAR <= a / b <= FAR for a, b in zip(own[1:], trained[1:])):
         return None
-    sizes = [" x ".join(f"{size:.3g}" for size in sides[1:]) for sides in (have, trained)]
+    sizes = [" x ".join(f"{size:.3g}" for size in sides[1:]) for sides in (own, trained)]
     return (
         f"pixels of {path} are {sizes[0]} nm, but the network was trained on {sizes[1]} nm; "
         "resample the stack if membranes are missed"

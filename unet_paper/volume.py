@@ -9,7 +9,7 @@ the whole slice.
 
 import hashlib
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -26,10 +26,12 @@ from unet_paper.device import choose_device, choose_precision
 from unet_paper.engine import run_tasks
 from unet_paper.errors import InputError
 from unet_paper.files import check_folder
+from unet_paper.model import UNet
 from unet_paper.overlap_tile import check_tile, mirrored
 from unet_paper.predict import average_of_eight, cell_probability
 from unet_paper.trained import voxel_size_note
 from unet_paper.volume_io import (
+    Volume,
     create_output,
     fingerprint,
     missing_blocks,
@@ -135,8 +137,8 @@ def predict_volume(
         "block": block,
         **{key: metadata[key] for key in ("image_mean", "image_std")},
     }
-    if out.exists():
-        begun = read_manifest(out)
+    begun = read_manifest(out) if out.exists() else None
+    if begun is not None:
         manifest["precision"] = precision or begun.get("precision")
         if changed := list(differences(begun, manifest)):
             raise InputError(f"{out} was begun with {', '.join(changed)}; it must be the same, or OUT be another")
@@ -144,7 +146,7 @@ def predict_volume(
         if not missing:
             return
     with connect() as client:
-        if not out.exists():
+        if begun is None:
             if volume.may_exceed:
                 check = partial(check_block, _absolute(source), manifest["input_sha256"], volume.full_range)
                 follow(run_tasks(client, check, blocks), len(blocks), "check")
@@ -179,7 +181,7 @@ def split(shape: tuple[int, int, int], block: int) -> Iterator[tuple[int, slice,
     return product(range(shape[0]), *spans)
 
 
-def follow(results, total, title, *, done=0):
+def follow(results: Iterable, total: int, title: str, *, done: int = 0) -> None:
     """Take all results, with the time left on a terminal."""
     for _ in tqdm(results, desc=title, initial=done, total=total, unit="block", disable=None):
         pass
@@ -205,7 +207,18 @@ def predict_block(job: Job, place: tuple[int, slice, slice]) -> None:
         raise InputError(f"cannot write {job.out}: {error.strerror or error}; finished blocks are kept") from error
 
 
-def block_probability(model, volume, place, *, mean, std, rotations, precision, device, block=BLOCK) -> np.ndarray:
+def block_probability(
+    model: UNet,
+    volume: Volume,
+    place: tuple[int, slice, slice],
+    *,
+    mean: float,
+    std: float,
+    rotations: str,
+    precision: str,
+    device: str,
+    block: int = BLOCK,
+) -> np.ndarray:
     """Probability of cell of one block, as `predict_stack` gives it with a stride of `block`.
 
     Parameters
@@ -270,16 +283,18 @@ def sha256(path: str | Path) -> str:
 
 
 @lru_cache(maxsize=1)
-def reopened(source, input_sha256, full_range):
+def reopened(source: str, input_sha256: str, full_range: float) -> Volume:
     """The input of a hash, opened once a process."""
     return open_volume(source, full_range=full_range)
 
 
 @lru_cache(maxsize=1)
-def opened(job):
+def opened(job: Job) -> tuple:
     """Network, its metadata, input, output and device, once a process."""
     if not Path(job.out).exists():
         raise InputError(f"{job.out} is not there for the worker on {platform.node()}; its folder must be shared")
+    if not Path(job.weights).exists():
+        raise InputError(f"{job.weights} is not there for the worker on {platform.node()}; its folder must be shared")
     if sha256(job.weights) != job.weights_sha256:
         raise InputError(f"{job.weights} was changed; it must stay as it was when the prediction began")
     device = choose_device(job.device)

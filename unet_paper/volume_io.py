@@ -18,7 +18,7 @@ import tifffile
 
 from unet_paper.errors import InputError
 from unet_paper.files import HDF5
-from unet_paper.tiff import MOST_CHANNELS, _complaints, _first_sentence, _pixels, _voxel_size
+from unet_paper.tiff import MOST_CHANNELS, _complaints, _first_sentence, _pixels, _voxel_size, check_full_range
 
 try:
     import zarr
@@ -149,7 +149,9 @@ def open_volume(name: str | Path, *, full_range: float | None = None) -> Volume:
         full_range is None and (dtype.kind == "i" or (dtype.itemsize > 2 and dtype.kind == "u"))
     ):
         raise InputError(f"{name} has pixels of the type {dtype}; they must be uint8, uint16, or float in [0, 1]")
-    if full_range is None:
+    if full_range is not None:
+        check_full_range(full_range)
+    else:
         full_range = 1 if dtype.kind in "fb" else pixels.full_range if pixels else np.iinfo(dtype).max
     white = bool(pixels and pixels.zero_is_white)
     return Volume(name, array, _slice_axis(name, axes, array.shape), full_range, white, voxel_size, unit)
@@ -287,7 +289,7 @@ def missing_blocks(path: Path, blocks: Iterable[tuple[int, slice, slice]], block
     return [b for b in blocks if not (chunks / f"{b[0]}/{b[1].start // block}/{b[2].start // block}").is_file()]
 
 
-def open_output(path: Path):
+def open_output(path: Path) -> zarr.Array:
     """The array of an output, to write whole blocks to."""
     with zarr.config.set({"array.write_empty_chunks": True}):  # or a block of zeros would look unfinished
         return zarr.open_array(path / ARRAY, mode="r+")

@@ -42,8 +42,8 @@ def volume_measures(bench, config, volume, workers) -> dict:
     gray, model = volume / np.float32(255), UNet(**asdict(config))
     statistics = gray_statistics(gray)
     if workers is None:
-        how = {"mean": statistics["image_mean"], "std": statistics["image_std"], "device": bench.device}
-        timing = bench.measure(lambda: predict_stack(model, gray, rotations=ROTATIONS, **how))
+        options = {"mean": statistics["image_mean"], "std": statistics["image_std"], "device": bench.device}
+        timing = bench.measure(lambda: predict_stack(model, gray, rotations=ROTATIONS, **options))
     else:
         timing = block_timing(bench, volume, model, statistics, workers)
     return timing | {"megapixels_per_second": volume.size / 1e6 / timing["median_seconds"]}
@@ -51,7 +51,8 @@ def volume_measures(bench, config, volume, workers) -> dict:
 
 def block_timing(bench, volume, model, statistics, workers) -> dict:
     """Time of all blocks of `volume` on so many workers."""
-    import distributed  # noqa: F401  without the extra the row says so
+    import distributed  # noqa: F401  without the extras the row says so
+    import zarr  # noqa: F401
 
     from unet_paper.volume import BLOCK, Job, predict_block, sha256, split
     from unet_paper.volume_io import create_output, open_volume

@@ -74,7 +74,7 @@ def rendered(out: Path = RESULTS, readme: Path = README) -> dict[Path, str]:
             readme: {"results": tables.glance(rows, numbers), "claims": claims(rows, numbers)},
             CARD: {"pretrained": tables.pretrained(rows, numbers)},
         }
-        texts |= {path: fill(path.read_text(encoding="utf-8"), every) for path, every in blocks.items()}
+        texts |= {path: fill(path.read_text(encoding="utf-8"), marked) for path, marked in blocks.items()}
     return texts
 
 
@@ -104,10 +104,10 @@ def fill(text: str, blocks: dict[str, str]) -> str:
     """
     for name in set(re.findall(r"<!-- ([\w-]+):(?:begin|end) -->", text)):
         if name not in blocks:
-            raise InputError(f"the README has a block {name!r}; it must be one of {', '.join(sorted(blocks))}")
+            raise InputError(f"the text has a block {name!r}; it must be one of {', '.join(sorted(blocks))}")
         begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
         if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
-            raise InputError(f"the README must have {begin} and, after it, {end}, once each")
+            raise InputError(f"the text must have {begin} and, after it, {end}, once each")
         head, rest = text.split(begin)
         _, tail = rest.split(end)
         text = f"{head}{begin}\n\n{blocks[name]}\n\n{end}{tail}"

@@ -17,7 +17,7 @@ from unet_paper.errors import InputError
 
 BASE = "base"  # name of the unchanged recipe among variants
 PAPER = "paper"  # the volume of published scores
-BENCHMARKS = ("ceilings", "training step", "segmentation", "metrics", "weight map")  # early records have other groups
+BENCHMARKS = ("ceilings", "training step", "segmentation", "volume", "metrics", "weight map")  # those that are shown
 CONDITIONS = (
     "experiment",
     "name",
@@ -408,6 +408,6 @@ def fastest_slice(rows: Iterable[Row]) -> tuple[float, Row] | None:
 
 
 def benchmarks(rows: Iterable[Row]) -> list[list[Row]]:
-    """Rows of the benchmark by group of operations and device, of the groups that it measures still."""
+    """Rows of the benchmark by group of operations and device, of the groups that are shown."""
     shown = [row for row in of(rows, "benchmark") if row.settings["group"] in BENCHMARKS]
     return list(grouped(shown, lambda row: (row.settings["group"], row.device)).values())

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from data_scripts.phantom import write_phantom
 from reproduce import __main__ as commands
 from reproduce import records
 from unet_paper import trained
@@ -17,13 +18,13 @@ from unet_paper.predict import predict_stack
 def weights(monkeypatch, tmp_path):
     """The place of the weights in the package, in a folder of the test."""
     monkeypatch.setattr(trained, "WEIGHTS", tmp_path / "unet_paper" / "pretrained.safetensors")
-    monkeypatch.setattr("reproduce.figures.montage.montage_of_record", lambda *given: "montage.png")
     return trained.WEIGHTS
 
 
 @pytest.fixture
-def run(phantom, tiny, weights, tmp_path):
+def run(phantom, tiny, weights, tmp_path, monkeypatch):
     """Run a command in a folder with a tiny network in place of the paper's."""
+    monkeypatch.setattr("reproduce.figures.montage.montage_of_record", lambda *given: "montage.png")
     return lambda *words: commands.main([*words, "--data", str(phantom), "--out", str(tmp_path), "--device", "cpu"])
 
 
@@ -66,6 +67,25 @@ def test_the_sum_beside_the_weights_is_theirs(run, weights):
     assert run("pretrained") == 0
     digest, name = weights.with_suffix(".sha256").read_text().split()
     assert (digest, name) == (hashlib.sha256(weights.read_bytes()).hexdigest(), weights.name)
+
+
+def test_a_network_of_other_data_is_not_taken(run, weights, capsys, tmp_path):
+    assert run("table1", "--final", "--rotations", "none") == 0
+    assert run("table1", "--folds", "1") == 0
+    write_phantom(tmp_path / "other", n_slices=5, size=64, seed=1)
+    assert commands.main(["pretrained", "--data", str(tmp_path / "other"), "--out", str(tmp_path)]) == 2
+    assert "trained on all slices of this data" in capsys.readouterr().err
+    assert not weights.exists()
+
+
+def test_without_the_stored_map_nothing_is_written(run, weights, tmp_path):
+    assert run("table1", "--final", "--rotations", "none") == 0
+    assert run("table1", "--folds", "1") == 0
+    before = records.read(tmp_path / "records.jsonl")
+    (tmp_path / before[-1].prediction).unlink()
+    assert run("pretrained") == 2
+    assert records.read(tmp_path / "records.jsonl") == before
+    assert not weights.exists()
 
 
 def test_without_a_final_network_or_the_score_of_its_recipe_nothing_is_written(run, weights, capsys):

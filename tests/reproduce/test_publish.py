@@ -107,6 +107,16 @@ def test_the_montage_is_published_with_records_of_table_1_in_place_of_the_older(
     assert f"copied {into}/figures/montage.png" in capsys.readouterr().out
 
 
+def test_the_worst_slice_is_published_with_the_network_in_the_package(publish, runs, into):
+    (runs / "figures").mkdir()
+    (runs / "figures/worst_slice.png").write_text("worst")
+    assert publish("--only", "table1") == 0
+    assert not (into / "figures").exists()
+    records.append(record(experiment="pretrained", scores={}, prediction=None), runs / "records.jsonl")
+    assert publish("--only", "pretrained") == 0
+    assert (into / "figures/worst_slice.png").read_text() == "worst"
+
+
 def test_one_experiment_alone_can_be_published(publish, into):
     assert publish("--only", "benchmark") == 0
     assert [one.experiment for one in records.read(into / "records.jsonl")] == ["benchmark"]

@@ -90,6 +90,8 @@ def test_the_sum_is_in_the_form_of_sha256sum(copied):
         ((0.05, 0.004, 0.004), "µm", None),
         ((0.05, 0.01, 0.01), "micrometer", "10 x 10"),
         ((500, 40, 40), "Å", None),
+        ((50, 0, 4), "nm", None),
+        ((50, float("inf"), 4), "nm", None),
         ((1, 1, 1), "pixel", None),
         ((1, 1, 1), None, None),
         (None, None, None),

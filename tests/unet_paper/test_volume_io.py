@@ -113,6 +113,13 @@ def test_gray_values_are_those_of_the_tiff_reader(tmp_path, array, options, full
     np.testing.assert_array_equal(volume.read(2, slice(0, 40), slice(0, 50)), expected[2])
 
 
+@pytest.mark.parametrize("full_range", [0, -1, float("inf"), float("nan")])
+def test_a_full_range_that_is_none_is_refused(tmp_path, full_range):
+    zarr.create_array(tmp_path / "in.zarr", data=IMAGES)
+    with pytest.raises(InputError, match="must be a finite number above 0"):
+        open_volume(tmp_path / "in.zarr", full_range=full_range)
+
+
 def test_a_part_is_read_without_the_rest(tmp_path):
     zarr.create_array(tmp_path / "in.zarr", data=IMAGES, chunks=(1, 16, 16))
     for chunk in (tmp_path / "in.zarr" / "c").rglob("*"):

@@ -49,8 +49,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--rotations",
         default="eight",
         choices=("eight", "seven", "none"),
-        help="average over the eight symmetries of the square, over seven rotations, or none, which takes an eighth of "
-        "the time (default: %(default)s)",
+        help="average over the eight symmetries of the square, over seven rotations (not for OUT.zarr), or none, which "
+        "takes an eighth of the time (default: %(default)s)",
     )
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--workers", type=count, metavar="N", help="processes for OUT.zarr; GPUs go round")

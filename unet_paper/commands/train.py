@@ -69,6 +69,9 @@ def run(arguments: argparse.Namespace) -> None:
     begun = None
     if arguments.init:
         begun, _ = load_weights(arguments.init)
+        paper = NetworkConfig(base_channels=begun.config.base_channels, dropout=begun.config.dropout)
+        if begun.config != paper:
+            raise InputError(f"{arguments.init} holds {begun.config}; it must be the paper's but for width and dropout")
         if arguments.base_channels not in (None, begun.config.base_channels):
             raise InputError(
                 f"{arguments.init} has {begun.config.base_channels} base channels; --base-channels must be so"

@@ -8,6 +8,7 @@ import pytest
 from reproduce import records
 from reproduce.benchmark import command, inference, timing, training, volumes, weight_map
 from reproduce.benchmark.networks import NETWORKS
+from reproduce.report.select import BENCHMARKS
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ def groups(folder):
 def test_without_a_choice_everything_is_measured(arguments, capsys):
     assert command.run(arguments) == 0
     rows = records.read(arguments.out / "records.jsonl")
-    assert groups(arguments.out) == {"ceilings", "training step", "segmentation", "volume", "metrics", "weight map"}
+    assert groups(arguments.out) == {*BENCHMARKS}
     ceiling = next(r for r in rows if r.conditions["group"] == "ceilings").measures["teraflop_per_second"]
     step = next(r for r in rows if r.conditions["group"] == "training step").measures
     assert step["ceiling_ratio"] == pytest.approx(step["teraflop_per_second"] / ceiling)

@@ -188,7 +188,7 @@ def test_steps_of_an_earlier_run_do_not_count_for_the_time_left(trained, monkeyp
     bars = []
 
     def progress_bar(**options):
-        bars.append(training.tqdm(disable=True, **options))
+        bars.append(training.tqdm(**options | {"disable": True}))
         bars[-1].set_postfix = lambda **_: None
         return bars[-1]
 

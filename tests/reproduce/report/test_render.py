@@ -23,6 +23,7 @@ def printed_commands(text):
     """Commands of this project in the code of a Markdown text."""
     code = re.findall(r"```[^\n]*\n(.*?)```", text, re.DOTALL) + re.findall(r"`([^`\n]+)`", text)
     pieces = [piece.strip() for block in code for piece in re.split(r"&&|;|\n", block)]
+    pieces = [re.sub(r"^unet-paper ", "python -m unet_paper ", piece) for piece in pieces]
     return sorted({p for p in pieces if re.match(r"python -m (reproduce|unet_paper|data_scripts)\b\S* \S", p)})
 
 

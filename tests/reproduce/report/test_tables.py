@@ -234,7 +234,7 @@ def test_benchmarks_have_a_table_for_each_group_and_device():
     first, second = tables.benchmarks(records, []).removeprefix("### ").split("### ")
     assert (first.splitlines()[0], second.splitlines()[0]) == ("metrics, Some GPU", "metrics, Some CPU, 2 cores")
     assert list(lines(first)[0].values()) == ["eager", "1", "40.0 ms", "1.00 GiB"]
-    assert tables.benchmarks([made("benchmark", "MONAI UNet", group="alternatives")], []) == ""  # measured no more
+    assert tables.benchmarks([made("benchmark", "MONAI UNet", group="alternatives")], []) == ""
 
 
 def test_nothing_measured_is_no_table():

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from small_commands import network_file
 
 from data_scripts.phantom import make_phantom
 from unet_paper import __main__ as commands
@@ -51,6 +52,13 @@ def test_the_network_learns_from_all_slices_but_those_held_out_and_is_scored_on_
     assert "trained on 2 slices" in printed
     assert "on the 1 slices held out" in printed
     assert "V_Rand" in printed
+
+
+@pytest.mark.parametrize(("size", "unit", "kept"), [((50, 8, 8), "nm", [50, 8, 8]), (None, None, None)])
+def test_the_weights_know_the_size_of_the_pixels_if_the_images_do(train, stacks, size, unit, kept):
+    write_stack("images.tif", stacks[0], voxel_size=size, unit=unit)
+    assert train(*SMALL) == 0
+    assert load_weights("net.safetensors")[1].get("voxel_nm") == kept
 
 
 def test_the_weights_are_kept_with_what_they_need_and_nothing_else_is_left(train, stacks, tmp_path):
@@ -120,6 +128,13 @@ def test_what_cannot_be_is_one_sentence_and_writes_nothing(train, tmp_path, caps
     assert error.startswith("error: ")
     assert error.count("\n") == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["images.tif", "labels.tif"]
+
+
+def test_weights_of_another_depth_are_not_gone_on_from(train, tmp_path, capsys):
+    network_file(tmp_path / "shallow.safetensors", 2, depth=2)
+    assert train("--init", "shallow.safetensors", out="next.safetensors") == 2
+    assert "depth=2" in (told := capsys.readouterr().err)
+    assert "it must be the paper's but for width and dropout" in told
 
 
 def test_weights_of_another_width_and_other_names_are_refused(train, capsys):
