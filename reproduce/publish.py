@@ -13,7 +13,11 @@ from reproduce import records
 from unet_paper.errors import InputError
 from unet_paper.files import atomic_write, make_folder
 
-DRAWN = {"table1": Path("figures/montage.png"), "pretrained": Path("figures/worst_slice.png")}
+DRAWN = {
+    "table1": Path("figures/montage.png"),
+    "systems": Path("figures/systems_montage.png"),
+    "pretrained": Path("figures/worst_slice.png"),
+}
 
 
 def add_arguments(parser):

@@ -45,6 +45,7 @@ def run(arguments):
     from reproduce.data import load_data
     from reproduce.experiment.execute import execute  # torch, only now
     from reproduce.experiment.run import Run, splits
+    from reproduce.figures.montage import montage_of_methods
     from unet_paper.recipe import recipe_config
 
     if arguments.seconds is not None and arguments.steps is not None:
@@ -70,7 +71,9 @@ def run(arguments):
         for seed in arguments.seeds or [arguments.seed]
         for method in methods
     ]
-    execute(runs, data, device=arguments.device, out=arguments.out, connect=connection(arguments))
+    made = execute(runs, data, device=arguments.device, out=arguments.out, connect=connection(arguments))
+    if scored := [record for record in made or [] if record.prediction]:
+        print(f"figure: {montage_of_methods(scored, data, arguments.out)}")
     return 0
 
 

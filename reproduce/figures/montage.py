@@ -70,6 +70,19 @@ def worst_slice_of_record(record, data, out):
     return draw_montage(data.images[z : z + 1], labels, probability, scores, path, [f"slice {z}"])
 
 
+def montage_of_methods(made, data, out):
+    """Draw what several methods made of one slice, of records that differ in their method alone; returns the path."""
+    told = made[0].conditions
+    alike = [r for r in made if all(r.conditions[name] == told[name] for name in ("rotations", "seeds", "slices"))]
+    slices, ((unit, amount),) = told["slices"], told["budget"].items()
+    images, labels, maps = data.images[slices], data.labels[slices], {}
+    for record in alike:
+        probability = read_images(out / record.prediction).array
+        maps[record.conditions["title"]] = probability, metrics.score(labels, probability)
+    path, titles = out / "figures" / "systems_montage.png", [f"slice {z}" for z in slices]
+    return draw_methods_montage(images, labels, maps, path, titles=titles, heading=f"training of {amount:g} {unit}")
+
+
 def draw_methods_montage(images, labels, maps, path, *, titles, heading):
     """Draw the middle slice as several methods see it, probability beside errors; returns the figure's path.
 

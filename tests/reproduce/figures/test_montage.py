@@ -10,8 +10,10 @@ from PIL import Image
 from data_scripts.phantom import make_phantom
 from reproduce.figures import montage
 from reproduce.figures.style import outlined
+from reproduce.records import Record
 from unet_paper import metrics
 from unet_paper.segment import segment
+from unet_paper.tiff import write_stack
 
 IMAGES, LABELS = make_phantom(5, 64, 64, seed=0)
 LABELS = (LABELS > 0).astype(np.uint8)
@@ -83,6 +85,22 @@ def test_a_method_has_its_probability_beside_its_errors(panels):
     assert (titles[0], titles[2], titles[4]) == (TITLES[2], "ours", "other")
     assert f"{other.v_rand.value:.3f}" in titles[5]
     assert panels["text"].startswith("12 minutes")
+
+
+def test_methods_of_one_seed_and_rotations_share_a_picture(monkeypatch, tmp_path):
+    drawn = {}
+    monkeypatch.setattr(montage, "draw_methods_montage", lambda *given, **named: drawn.update(maps=given[2], **named))
+    stored = np.round(255 * PROBABILITY).astype(np.uint8)
+    stack = SimpleNamespace(images=IMAGES[[0, *range(5)]] / 255, labels=LABELS[[0, *range(5)]])
+    told = {"slices": [1, 2, 3, 4, 5], "rotations": "none", "seeds": [0], "budget": {"seconds": 720.0}}
+    made = []
+    for number, other in enumerate(({}, {}, {"seeds": [1]}, {"rotations": "eight"})):
+        write_stack(tmp_path / f"{number}.tif", stored)
+        made.append(Record("systems", "x", told | other | {"title": f"method {number}"}, prediction=f"{number}.tif"))
+    montage.montage_of_methods(made, stack, tmp_path)
+    assert list(drawn["maps"]) == ["method 0", "method 1"]
+    assert drawn["maps"]["method 0"][1].v_rand.value == metrics.score(LABELS, stored).v_rand.value
+    assert (drawn["titles"][0], drawn["heading"]) == ("slice 1", "training of 720 seconds")
 
 
 def test_stored_and_plain_maps_make_the_same_small_file(tmp_path):
