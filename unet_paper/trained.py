@@ -42,8 +42,8 @@ def pretrained() -> tuple["UNet", dict]:
 
     Examples
     --------
-    >>> model, metadata = pretrained()  # doctest: +SKIP
-    >>> model.config.n_classes, metadata["voxel_nm"]  # doctest: +SKIP
+    >>> model, metadata = pretrained()
+    >>> model.config.n_classes, metadata["voxel_nm"]
     (2, [50.0, 4.0, 4.0])
     """
     from unet_paper.checkpoint import load_weights  # torch, only now

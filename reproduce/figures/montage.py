@@ -49,7 +49,7 @@ def draw_montage(images, labels, probability, scores, path, titles=None):
             (outlined(cells), f"{cells.max()} cells above {threshold:.1f}"),
             (errors(labels[z], warping, z), f"above {warping.threshold:.1f}: {merges} merges, {splits} splits"),
         ]
-    heading = f"{len(images)} slices: {in_words(scores)}"
+    heading = f"{len(images)} slice{'s' * (len(images) > 1)}: {in_words(scores)}"
     return draw_panels(panels, heading, path)
 
 
