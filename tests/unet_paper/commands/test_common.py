@@ -29,7 +29,6 @@ BAD_STACKS = {
     "colours": (lambda path: tifffile.imwrite(path, np.zeros((9, 9, 3), np.uint8), photometric="rgb"), "3 colours"),
     "NaN": (lambda path: tifffile.imwrite(path, np.full((1, 9, 9), np.nan, np.float32)), "NaN"),
     "a pipe": (os.mkfifo, "a pipe"),
-    "a folder": (Path.mkdir, "a folder"),
 }
 
 
@@ -48,6 +47,14 @@ def test_a_bad_stack_is_told(folder, capsys, arguments, make, message):
     told = unet_paper_fails(capsys, *arguments)
     assert message in told
     assert "bad.tif" in told
+
+
+@pytest.mark.parametrize(
+    ("command", "message"), [("weight-map", "a folder"), ("score labels", "a folder"), ("predict", "must be .zarr")]
+)
+def test_a_folder_is_told(folder, capsys, command, message):
+    Path("bad.tif").mkdir()
+    assert message in unet_paper_fails(capsys, *READERS[command])
 
 
 @pytest.mark.parametrize("arguments", [READERS["weight-map"], READERS["score labels"]])
