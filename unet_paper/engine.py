@@ -82,7 +82,10 @@ def local_cluster(workers: int) -> object:
             return {name: {**spec, "options": {**spec["options"], "env": environment | visible}}}
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    environment = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", max(cores // workers, 1))}
+    threads = os.environ.get("OMP_NUM_THREADS", max(cores // workers, 1))
+    environment = dict.fromkeys(
+        ("OMP_NUM_THREADS", "MKL_NUM_THREADS"), threads
+    )  # PyTorch takes the second, Dask's is 1
     gpus = visible_gpus()
     local = Local(
         n_workers=0,
@@ -109,7 +112,8 @@ def check_workers(client: object) -> None:
     threads = {address: count for address, count in client.nthreads().items() if count > 1}
     for address, count in threads.items():
         raise InputError(
-            f"the worker {address} has {count} threads; it must have one (--nthreads 1; OMP_NUM_THREADS sets PyTorch's)"
+            f"the worker {address} has {count} threads; it must have one (--nthreads 1; OMP_NUM_THREADS "
+            "and MKL_NUM_THREADS set PyTorch's)"
         )
     versions = client.get_versions(packages=EQUAL)
     own = versions["client"]["packages"]

@@ -54,6 +54,12 @@ def folder(tmp_path_factory):
     return folder
 
 
+def test_a_worker_computes_with_the_threads_it_is_given(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    with cluster(workers=1) as client:
+        assert set(client.run(torch.get_num_threads).values()) == {3}
+
+
 def test_without_workers_tasks_run_here_in_their_order():
     with cluster() as client:
         assert list(run_tasks(client, lambda task: (task, os.getpid()), range(3))) == [
@@ -170,6 +176,7 @@ def test_without_dask_the_extra_is_named(monkeypatch):
 def start(command, **options):
     environment = os.environ | {
         "OMP_NUM_THREADS": str(torch.get_num_threads()),
+        "MKL_NUM_THREADS": str(torch.get_num_threads()),
         "PYTHONPATH": os.pathsep.join(sys.path),
     }
     arguments = [sys.executable, "-m", "distributed.cli.dask_" + command[0], *command[1:]]
