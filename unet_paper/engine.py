@@ -83,9 +83,7 @@ def local_cluster(workers: int) -> object:
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     threads = os.environ.get("OMP_NUM_THREADS", max(cores // workers, 1))
-    environment = dict.fromkeys(
-        ("OMP_NUM_THREADS", "MKL_NUM_THREADS"), threads
-    )  # PyTorch takes the second, Dask's is 1
+    environment = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), threads)  # PyTorch takes the second
     gpus = visible_gpus()
     local = Local(
         n_workers=0,
