@@ -1,6 +1,7 @@
 """The network of all slices comes into the package with the score of its recipe, and with no other's."""
 
 import hashlib
+import shutil
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from reproduce import records
 from unet_paper import trained
 from unet_paper.checkpoint import load_weights
 from unet_paper.predict import predict_stack
+from unet_paper.tiff import read_labels, write_stack
 
 
 @pytest.fixture
@@ -76,6 +78,14 @@ def test_a_network_of_other_data_is_not_taken(run, weights, capsys, tmp_path):
     assert commands.main(["pretrained", "--data", str(tmp_path / "other"), "--out", str(tmp_path)]) == 2
     assert "trained on all slices of this data" in capsys.readouterr().err
     assert not weights.exists()
+
+
+def test_a_final_network_scored_on_the_test_volume_is_of_the_same_data(run, weights, phantom, tmp_path, monkeypatch):
+    data = shutil.copytree(phantom, tmp_path / "data")
+    write_stack(data / "test-labels.tif", read_labels(phantom / "train-labels.tif").array.astype(np.uint8))
+    for words in (["table1", "--test", "--rotations", "none"], ["table1", "--folds", "1"], ["pretrained"]):
+        assert commands.main([*words, "--data", str(data), "--out", str(tmp_path), "--device", "cpu"]) == 0
+    assert weights.exists()
 
 
 def test_without_the_stored_map_nothing_is_written(run, weights, tmp_path):

@@ -22,6 +22,7 @@ def arguments(tmp_path, stack, config, asked, monkeypatch):
     monkeypatch.setitem(timing.PRODUCT_SIDE, "cpu", 64)
     monkeypatch.setattr(weight_map, "SQUARES_SIDE", 64)
     monkeypatch.setattr(volumes, "WORKERS", (None,))
+    monkeypatch.setattr(volumes, "large_measures", lambda *given: {})
     choices = {choice.replace("-", "_"): False for choice in command.CHOICES}
     return SimpleNamespace(**choices, device="cpu", data=None, out=tmp_path)
 
