@@ -125,8 +125,10 @@ class UpConvolution(nn.Sequential):
 
 def centre_crop(x: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     """Crop the last two axes of `x` to `size`, the same number of pixels from opposite sides."""
-    top, left = ((have - want) // 2 for have, want in zip(x.shape[-2:], size))
-    return x[..., top : top + size[0], left : left + size[1]]
+    spare = [have - want for have, want in zip(x.shape[-2:], size)]
+    top, left = (number // 2 for number in spare)
+    bottom, right = spare[0] - top, spare[1] - left
+    return nn.functional.pad(x, (-left, -right, -top, -bottom))  # a slice's gradient would not be channels_last
 
 
 def he_normal(module: nn.Module) -> None:

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 from unet_paper.checkpoint import CHECKPOINT, Curve, load_checkpoint, save_checkpoint
+from unet_paper.device import keep_freed_memory
 from unet_paper.errors import InputError, Interrupted, NonFiniteLoss
 from unet_paper.graph import Graphed, make_capturable, set_learning_rate, write
 from unet_paper.recipe import Recipe
@@ -88,6 +89,8 @@ class Descent:
         graphed: bool = True,
     ) -> None:
         check_data(images, labels, seed)
+        if torch.device(device).type == "cpu":
+            keep_freed_memory()
         statistics = gray_statistics(images)
         torch.manual_seed(seed)
         self.recipe, self.seed, self.kind = recipe, seed, torch.device(device).type

@@ -1,5 +1,8 @@
 """Where a network runs and in which precision."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -30,3 +33,26 @@ def test_bfloat16_is_chosen_where_the_device_computes_in_it(monkeypatch, native)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", None)
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512" if native else "AVX2")
     assert choose_precision("cpu") == precision
+
+
+FAULTS = """
+import resource
+import torch
+from unet_paper.device import keep_freed_memory
+for kept in (False, True):
+    if kept:
+        keep_freed_memory()
+        torch.ones(2**24)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(4):
+        torch.ones(2**24)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="mallopt is glibc's")
+def test_memory_that_is_freed_serves_the_next_request_without_page_faults():
+    out = subprocess.run([sys.executable, "-c", FAULTS], capture_output=True, text=True, check=True).stdout
+    returned, kept = map(int, out.split())
+    assert returned > 4 * 100
+    assert kept < returned / 10

@@ -205,3 +205,10 @@ def test_shift_by_the_period_shifts_the_output():
         whole = network(image)
         torch.testing.assert_close(network(image[..., 16:, 16:]), whole[..., 16:, 16:])
         assert not torch.allclose(network(image[..., 8:212, 8:212]), whole[..., 8:28, 8:28])
+
+
+def test_the_gradient_of_a_crop_has_the_layout_of_what_is_cropped():
+    x = torch.randn(1, 8, 9, 10).contiguous(memory_format=torch.channels_last).requires_grad_()
+    (2 * centre_crop(x, (4, 7))).sum().backward()
+    assert x.grad.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(x.grad, 2 * torch.nn.functional.pad(torch.ones(1, 8, 4, 7), (1, 2, 2, 3)))
