@@ -131,7 +131,7 @@ def export(path: str | Path, model: UNet, metadata: dict) -> None:
         from bioimageio.spec import save_bioimageio_package
     except ImportError as error:
         raise InputError(
-            'a package needs bioimageio.core and ONNX: pip install "unet-paper[export]", or '
+            "a package needs bioimageio.core and ONNX: the extra unet-paper[export], "
             "python -m pip install -e '.[export]' in a checkout"
         ) from error
     if Path(path).suffix != ".zip":

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from unet_paper.config import ROTATIONS
-from unet_paper.device import PRECISIONS, choose_precision
+from unet_paper.device import PRECISIONS, choose_precision, keep_freed_memory
 from unet_paper.elastic import resample, tile_coordinates
 from unet_paper.errors import InputError
 from unet_paper.overlap_tile import count_tiles, predict_overlap_tile
@@ -88,6 +88,7 @@ def predict_stack(
     images = np.asarray(images)
     if images.ndim != 3 or images.size == 0:
         raise InputError(f"the images have shape {images.shape}; it must be (Z, H, W), not empty")
+    keep_freed_memory(device)
     model = model.to(device, memory_format=torch.channels_last).eval()
     done, total = 0, len(images) * sum(count_tiles(view, tile, stride) for view in views(images.shape[1:], rotations))
 

@@ -89,8 +89,7 @@ class Descent:
         graphed: bool = True,
     ) -> None:
         check_data(images, labels, seed)
-        if torch.device(device).type == "cpu":
-            keep_freed_memory()
+        keep_freed_memory(device)
         statistics = gray_statistics(images)
         torch.manual_seed(seed)
         self.recipe, self.seed, self.kind = recipe, seed, torch.device(device).type

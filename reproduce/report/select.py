@@ -18,6 +18,7 @@ from unet_paper.errors import InputError
 BASE = "base"  # name of the unchanged recipe among variants
 PAPER = "paper"  # the volume of published scores
 BENCHMARKS = ("ceilings", "training step", "segmentation", "volume", "metrics", "weight map")  # those that are shown
+EARLIER = ("unet", "unet-warmup50", "fcn")  # whose records of the first form are of another S2, S21 and S24
 CONDITIONS = (
     "experiment",
     "name",
@@ -138,6 +139,8 @@ def _translated(record):
         left["budget"] = {"seconds": left.pop("seconds")}
         name = name.removesuffix(f"-{left['budget']['seconds']:g}s")
     if isinstance(left.get("slices"), str):
+        if name in EARLIER or record.experiment == "sweep":
+            left |= {"title": f"{left['title']}, earlier reading", "reading": "earlier"}
         volume, _, runs = left["slices"].rpartition(" ")
         ends = [map(int, run.split("-")) for run in runs.split("+")]
         left |= {"volume": volume or "train", "slices": [z for first, last in ends for z in range(first, last + 1)]}
@@ -310,7 +313,7 @@ def pairs(rows: Iterable[Row], others: Iterable[Row]) -> list[tuple[Row, Row]]:
     """
 
     def conditions(row):
-        told = key(row, ("experiment", "name", "variant", "recipe", "steps"))
+        told = key(row, ("experiment", "name", "variant", "recipe", "reading", "steps"))
         return told, row.device if row.budget[0] == "seconds" else None
 
     partners = {conditions(other): other for other in others}
@@ -390,20 +393,13 @@ def rivals(rows: Iterable[Row], name: str, rival: str) -> list[tuple[Row, Row]]:
     return [(row, other) for other, row in best]
 
 
-SLICE = (
-    ("median_seconds", {"name": "U-Net of the paper", "group": "segmentation", "rotations": "none"}),
-    ("latency_seconds", {"group": "inference", "batch": 1}),  # in early records
-)  # the time of one prediction of one slice, and what tells its row
+SLICE = {"name": "U-Net of the paper", "group": "segmentation", "rotations": "none"}  # one prediction of one slice
 
 
 def fastest_slice(rows: Iterable[Row]) -> tuple[float, Row] | None:
     """The least time the U-Net needed for one prediction of one slice, and its row; a GPU before a CPU."""
-    found = [
-        (row.measures[measure], row)
-        for row in of(rows, "benchmark")
-        for measure, told in SLICE
-        if measure in row.measures and told.items() <= (row.settings | {"name": row.name}).items()
-    ]
+    measured = [row for row in of(rows, "benchmark") if SLICE.items() <= (row.settings | {"name": row.name}).items()]
+    found = [(row.measures["median_seconds"], row) for row in measured if "median_seconds" in row.measures]
     return min(found, key=lambda item: (item[1].device_kind != "cuda", item[0]), default=None)
 
 

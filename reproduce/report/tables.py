@@ -57,7 +57,7 @@ def table1(rows: list[Row], numbers: list[dict]) -> str:
         first = group[0]
         trained = f"{first.train_slices} slices, {text.steps(first.steps)} steps"
         about = [first.title, trained, text.scored(first), first.rotations]
-        lines += [[*about, text.seeds(row), *text.means([row]), row.threshold] for row in group]
+        lines += [[*about, text.seeds(row), *text.means([row]), text.threshold(row.threshold)] for row in group]
         if len(group) > 1:
             lines.append([*about, f"**mean of {len(group)}**", *text.means(group)])
     head = ["network", "trained on", "scored on", "rotations", "seed", *SCORE_HEADS, "threshold of V_Rand"]

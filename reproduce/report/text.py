@@ -34,6 +34,17 @@ def score(metric: str, value: float | None, *, signed: bool = False) -> str:
     return DASH if value is None else f"{value:{'+' if signed else ''},.{DECIMALS[metric]}f}"
 
 
+def threshold(value: float | None) -> str:
+    """A threshold of a map, without the noise of its binary form.
+
+    Examples
+    --------
+    >>> threshold(0.1 + 0.2), threshold(None)
+    ('0.3', '–')
+    """
+    return DASH if value is None else f"{value:g}"
+
+
 def mean(metric: str, numbers: list[float], *, signed: bool = False) -> str:
     """Mean ± standard deviation with the decimals of the paper.
 

@@ -41,7 +41,7 @@ import torch
 from unet_paper.device import keep_freed_memory
 for kept in (False, True):
     if kept:
-        keep_freed_memory()
+        keep_freed_memory("cpu")
         torch.ones(2**24)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(4):
