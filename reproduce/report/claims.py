@@ -62,7 +62,7 @@ def score(metric: str) -> Callable:
         if not group:
             return Status()
         ours, paper = values(group, metric), numbers[f"table1/unet/{metric}"]
-        evidence = f"{text.mean(metric, ours)}, {text.scored(group[0])}, rotations {group[0].rotations}"
+        evidence = f"{text.mean(metric, ours)}, {_protocol(group[0])}, rotations {group[0].rotations}"
         return beside_the_paper(spread(ours).mean <= paper, group[0].volume == "test", evidence)
 
     return status
@@ -79,7 +79,7 @@ def training_cost(rows: list[Row], numbers: dict) -> Status:
     first, seconds, v_rand = group[0], spread(row.network_seconds for row in group).mean, values(group, "v_rand")
     fits = seconds <= 3600 * numbers["training_time"] and first.peak_bytes <= 1e9 * numbers["training_memory"]
     near = bool(v_rand) and spread(v_rand).mean >= numbers["leaderboard/unet/v_rand"] - NEAR
-    scored = f"V_Rand {text.mean('v_rand', v_rand)} after {text.steps(first.steps)} steps"
+    scored = f"V_Rand {text.mean('v_rand', v_rand)} after {text.steps(first.steps)} steps, {_protocol(first)}"
     evidence = f"{text.duration(seconds)}, {text.memory(first.peak_bytes)} on {first.device}; {scored}"
     return beside_the_paper(fits, first.device_kind == "cuda" and (near or not fits), evidence)
 
@@ -121,7 +121,12 @@ def beats_sliding_window(rows: list[Row], numbers: dict) -> Status:
         return Status()
     gains, evidence = _gains(paired, ("v_rand", "warping_error"))
     ours = paired[0][0]
-    return by_differences(gains, f"{evidence}; {text.scored(ours)}, {text.budget(ours)}, {ours.device}")
+    return by_differences(gains, f"{evidence}; {_protocol(ours)}, {text.budget(ours)}, {ours.device}")
+
+
+def _protocol(row):
+    """What was scored, and in which reading of the recipe."""
+    return text.scored(row) + (", earlier reading" if "reading" in row.settings else "")
 
 
 def _gains(paired, metrics):

@@ -352,12 +352,21 @@ def against(rows: Iterable[Row], experiment: str, variant: str) -> list[tuple[Ro
 def networks(rows: Iterable[Row]) -> list[list[Row]]:
     """The best-documented rows of each network of Table 1, its seeds, on either volume; the best documented first.
 
-    The test volume comes first, then most slices, most seeds, the widest, the mean of eight symmetries, and the newest.
+    The test volume comes first, then most slices, the present reading of the recipe, most seeds, the widest, the mean
+    of eight symmetries, and the newest.
     """
 
     def documented(group):
         first = group[0]
-        return first.volume == "test", len(first.slices), len(group), first.base_channels, first.rotations == "eight"
+        now = "reading" not in first.settings
+        return (
+            first.volume == "test",
+            len(first.slices),
+            now,
+            len(group),
+            first.base_channels,
+            first.rotations == "eight",
+        )
 
     newest_first = sorted(reversed(by_seed(scored(rows, "table1"))), key=documented, reverse=True)
     return [groups[0] for groups in grouped(newest_first, lambda group: (group[0].name, group[0].volume)).values()]

@@ -23,23 +23,23 @@ def row(name, where, **conditions):
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        (("fcn", {"slices": "0-1+24-25"}), {"slices": [0, 1, 24, 25], "volume": "train"}),
-        (("fcn", {"slices": "test 0-2"}), {"slices": [0, 1, 2], "volume": "test"}),
-        (("fcn-720s", {"seconds": 720.0}), {"budget": {"seconds": 720.0}}),
-        (("fcn", {"budget_steps": 9}), {"budget": {"steps": 9}}),
-        (("fcn", {"learning_rate": 0.1}), {"learning_rate": 0.1}),
+        (("u2net", {"slices": "0-1+24-25"}), {"slices": [0, 1, 24, 25], "volume": "train"}),
+        (("u2net", {"slices": "test 0-2"}), {"slices": [0, 1, 2], "volume": "test"}),
+        (("u2net-720s", {"seconds": 720.0}), {"budget": {"seconds": 720.0}}),
+        (("u2net", {"budget_steps": 9}), {"budget": {"steps": 9}}),
+        (("u2net", {"learning_rate": 0.1}), {"learning_rate": 0.1}),
     ],
 )
 def test_old_and_new_forms_of_a_record_are_one_row(old, new):
     name, conditions = old
     for device, kind in (("AMD EPYC, 2 cores", "cpu"), ("NVIDIA H100", "cuda")):
         first = row(name, {"device": device}, **conditions)
-        assert first == row("fcn", {"device": device, "device_kind": kind}, **new)
+        assert first == row("u2net", {"device": device, "device_kind": kind}, **new)
         assert first.device_kind == kind
 
 
 def test_the_kind_of_device_is_what_the_record_says():
-    assert row("fcn", {"device": "Apple M3, 8 cores", "device_kind": "cuda"}).device_kind == "cuda"
+    assert row("u2net", {"device": "Apple M3, 8 cores", "device_kind": "cuda"}).device_kind == "cuda"
 
 
 def test_every_record_of_the_project_has_its_slices_and_budget():
@@ -207,6 +207,8 @@ def test_the_best_documented_rows_of_a_network_have_most_slices_then_seeds_then_
     tested = made(slices=THIRTY, volume="test")
     assert select.networks([eight, tested]) == [[tested], [eight]]
     assert select.network([eight, tested], "unet") == [tested]
+    earlier = made(slices=THIRTY, reading="earlier")
+    assert select.networks([many[0], earlier]) == [[many[0]]]
     newer = made(v_rand=0.5, steps=4000)
     assert select.networks([few, newer, made("systems", "fcn")]) == [[newer]]
 
