@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from unet_paper import shapes
 from unet_paper.checkpoint import differences, load_weights
-from unet_paper.device import choose_device, choose_precision
+from unet_paper.device import choose_device, choose_precision, keep_freed_memory
 from unet_paper.engine import run_tasks
 from unet_paper.errors import InputError
 from unet_paper.files import check_folder
@@ -298,6 +298,7 @@ def opened(job: Job) -> tuple:
     if sha256(job.weights) != job.weights_sha256:
         raise InputError(f"{job.weights} was changed; it must stay as it was when the prediction began")
     device = choose_device(job.device)
+    keep_freed_memory(device)
     model, metadata = load_weights(job.weights)
     model = model.to(device, memory_format=torch.channels_last).eval()
     return model, metadata, reopened(job.source, job.input_sha256, job.full_range), open_output(Path(job.out)), device
