@@ -108,28 +108,24 @@ def cost(method, *, device):
     """
     import torch
 
-    from reproduce.baselines.common import multiply_adds
-    from reproduce.baselines.sliding_window import SlidingWindow, measure_speed
+    from reproduce.baselines.sliding_window import WINDOW, SlidingWindow, measure_speed
+    from reproduce.benchmark.timing import count_operations
+
+    def operations(side):
+        return count_operations(lambda: network(torch.empty(1, 1, side, side, device="meta")))
 
     with torch.device("meta"):
         network = method.recipe.network().eval()
-    measures = {"gflop_per_slice": slice_multiply_adds(method, network) * 2 / 1e9}
+    predict = {"tile": shapes.output_size(shapes.input_size_for(SLICE)), "margin": shapes.context()} | method.predict
+    whole = operations(predict["tile"] + 2 * predict["margin"])  # the one tile that holds a slice
+    measures = {"gflop_per_slice": whole / 1e9}
     if isinstance(network, SlidingWindow):
-        patchwise = multiply_adds(network.train(), 1, 1, 95, 95) * SLICE**2
-        speed = measure_speed(SlidingWindow(), device=device)
+        network.train()  # window by window
+        patchwise, dense = measure_speed(SlidingWindow(), device=device)
         measures |= {
-            "patchwise_seconds_per_slice": speed.patchwise_seconds,
-            "dense_seconds_per_slice": speed.dense_seconds,
-            "speed_ratio": speed.ratio,
-            "arithmetic_ratio": patchwise / multiply_adds(network.eval(), 1, 1, SLICE + 94, SLICE + 94),
+            "patchwise_seconds_per_slice": patchwise,
+            "dense_seconds_per_slice": dense,
+            "speed_ratio": patchwise / dense,
+            "arithmetic_ratio": operations(WINDOW) * SLICE**2 / whole,
         }
     return measures
-
-
-def slice_multiply_adds(method, network):
-    """Multiply-adds of the one tile that holds a slice; `network` is on the device "meta"."""
-    from reproduce.baselines.common import multiply_adds
-
-    predict = {"tile": shapes.output_size(shapes.input_size_for(SLICE)), "margin": shapes.context()} | method.predict
-    side = predict["tile"] + 2 * predict["margin"]
-    return multiply_adds(network, 1, 1, side, side)
