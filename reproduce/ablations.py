@@ -60,14 +60,10 @@ ABLATIONS = {
     "no-class-balance": Ablation("no class balance", {"weight_map": {"class_weights": (1.0, 1.0)}}),
     "border-everywhere": Ablation("border weight everywhere", {"weight_map": {"background_only": False}}),
     "padded": Ablation(
-        "padded convolutions, 512 px tiles of which every pixel counts",
-        network="padded_unet",
-        padded=True,
+        "padded convolutions, 512 px tiles of which every pixel counts", network="padded_unet", padded=True
     ),
     "zero-context": Ablation(
-        "zeros instead of mirroring beyond the image",
-        sampler="zero_padded_sampler",
-        predict={"padding": "zero"},
+        "zeros instead of mirroring beyond the image", sampler="zero_padded_sampler", predict={"padding": "zero"}
     ),
     "adam": Ablation("Adam at 1e-5, as the later tool", {"training": {"optimizer": "adam", "learning_rate": 1e-5}}),
     "adam-1e-4": Ablation("Adam at 1e-4", {"training": {"optimizer": "adam", "learning_rate": 1e-4}}),

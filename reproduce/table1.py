@@ -82,12 +82,7 @@ def run(arguments):
     width = {"base_channels": config.network.base_channels}
     row = Run("table1", method, chosen, seeds, tuple(arguments.rotations), width)
     made = execute(
-        [row],
-        data,
-        device=arguments.device,
-        out=arguments.out,
-        resume=arguments.resume,
-        connect=connection(arguments),
+        [row], data, device=arguments.device, out=arguments.out, resume=arguments.resume, connect=connection(arguments)
     )
     if made and made[0].prediction and not final:
         print(f"figure: {montage_of_record(made[0], data, arguments.out)}")

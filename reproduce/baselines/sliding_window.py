@@ -52,10 +52,7 @@ def build(config):
         precision=config.training.precision,
     )
     return Method(
-        "sliding-window",
-        "sliding window (Ciresan et al. 2012, N4)",
-        recipe,
-        {"tile": TILE, "margin": MARGIN},
+        "sliding-window", "sliding window (Ciresan et al. 2012, N4)", recipe, {"tile": TILE, "margin": MARGIN}
     )
 
 
