@@ -4,7 +4,7 @@ import importlib
 import sys
 from pathlib import Path
 
-from unet_paper.command import INTERRUPTED, command_line, exit_status
+from unet_paper.command import INTERRUPTED, command_line, exit_status, whole
 from unet_paper.config import AugmentationConfig
 from unet_paper.errors import Interrupted
 from unet_paper.files import check_folder
@@ -65,7 +65,6 @@ OF_RESULTS = ("list", "render", "verify")
 
 def parser(chosen):
     """The command line as an argparse parser, complete for the command `chosen` alone: others are not imported."""
-    from reproduce.experiment.options import whole
     from reproduce.records import RESULTS, RUNS
 
     top, command = command_line("python -m reproduce", __doc__, GROUPS, chosen)

@@ -10,15 +10,8 @@ deformation is the key to it.
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 
-from reproduce.experiment.options import (
-    add_recipe_arguments,
-    add_worker_arguments,
-    connection,
-    recipe_arguments,
-    recipe_conditions,
-    whole,
-)
-from unet_paper.config import ROTATIONS
+from reproduce.experiment.options import add_run_arguments, connection, recipe_arguments, recipe_conditions
+from unet_paper.command import whole
 
 
 @dataclass(frozen=True)
@@ -75,11 +68,8 @@ ABLATIONS = {
 def add_arguments(parser):
     """Arguments of the command beyond those it shares."""
     parser.add_argument("--only", nargs="+", choices=ABLATIONS, metavar="NAME", help=", ".join(ABLATIONS))
-    parser.add_argument("--folds", type=whole(0, 4), nargs="+", default=[0, 1], help="default: 0 1")
     parser.add_argument("--seeds", type=whole(0), nargs="+", help="default: the one of --seed and the next")
-    add_recipe_arguments(parser)
-    add_worker_arguments(parser)
-    parser.add_argument("--rotations", nargs="+", default=["eight"], choices=ROTATIONS, help="default: eight")
+    add_run_arguments(parser, folds=[0, 1])
     parser.add_argument(
         "--learning-curve",
         type=whole(1),

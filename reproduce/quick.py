@@ -9,7 +9,7 @@ the paper's.
 from dataclasses import replace
 from pathlib import Path
 
-from reproduce.experiment.options import whole
+from unet_paper.command import whole
 
 SLICES, SIDE, HELD_OUT, PHANTOM_SEED = 10, 512, 2, 2015
 BASE_CHANNELS, INPUT_SIZE, STEPS, LEARNING_RATE, WARMUP_STEPS = 8, 380, 600, 4e-3, 50

@@ -8,7 +8,8 @@ loss became infinite.
 
 import itertools
 
-from reproduce.experiment.options import add_worker_arguments, connection, positive, recipe_conditions, whole
+from reproduce.experiment.options import add_worker_arguments, connection, positive, recipe_conditions
+from unet_paper.command import whole
 from unet_paper.config import ROTATIONS, ExperimentConfig
 
 NETWORK, TRAINING = ExperimentConfig().network, ExperimentConfig().training

@@ -10,16 +10,9 @@ from dataclasses import replace
 from functools import partial
 
 from reproduce.baselines import METHODS, build_method
-from reproduce.experiment.options import (
-    add_recipe_arguments,
-    add_worker_arguments,
-    connection,
-    positive,
-    recipe_arguments,
-    whole,
-)
+from reproduce.experiment.options import add_run_arguments, connection, positive, recipe_arguments
 from unet_paper import shapes
-from unet_paper.config import ROTATIONS
+from unet_paper.command import whole
 from unet_paper.errors import InputError
 
 SLICE = 512  # side of an ISBI slice, pixels
@@ -28,16 +21,13 @@ SLICE = 512  # side of an ISBI slice, pixels
 def add_arguments(parser):
     """Arguments of the command beyond those it shares."""
     parser.add_argument("--only", nargs="+", choices=METHODS, metavar="NAME", help=", ".join(METHODS))
-    parser.add_argument("--folds", type=whole(0, 4), nargs="+", help="folds to run, 0 to 4 (default: all)")
     parser.add_argument("--seeds", type=whole(0), nargs="+", help="default: the one of --seed")
     parser.add_argument(
         "--seconds",
         type=positive,
         help="train every method for this time instead of steps; one after the other, since it measures the machine",
     )
-    add_recipe_arguments(parser)
-    add_worker_arguments(parser)
-    parser.add_argument("--rotations", nargs="+", default=["eight"], choices=ROTATIONS, help="default: eight")
+    add_run_arguments(parser)
 
 
 def run(arguments):

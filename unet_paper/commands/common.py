@@ -28,13 +28,6 @@ def add_file(parser: argparse.ArgumentParser, name: str, metavar: str, text: str
     parser.add_argument(name, type=file_name, metavar=metavar, help=text)
 
 
-def count(text: str) -> int:
-    """The type of an argument that is a number of at least one."""
-    if not (text.isdecimal() and int(text)):
-        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number of at least 1")
-    return int(text)
-
-
 def check_output(path: Path, *inputs: Path) -> None:
     """`InputError` unless a TIFF can be written there that is none of the inputs."""
     check_writable(path, inputs=inputs)

@@ -11,8 +11,8 @@ examples:
 import argparse
 from functools import partial
 
-from unet_paper.command import file_name, note
-from unet_paper.commands.common import STACK, add_file, check_output, chosen_weights, count, read_images
+from unet_paper.command import file_name, note, whole
+from unet_paper.commands.common import STACK, add_file, check_output, chosen_weights, read_images
 from unet_paper.errors import InputError
 from unet_paper.files import HDF5, check_readable
 
@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "takes an eighth of the time (default: %(default)s)",
     )
     where = parser.add_mutually_exclusive_group()
-    where.add_argument("--workers", type=count, metavar="N", help="processes for OUT.zarr; GPUs go round")
+    where.add_argument("--workers", type=whole(1), metavar="N", help="processes for OUT.zarr; GPUs go round")
     where.add_argument("--scheduler", metavar="ADDRESS", help="Dask scheduler whose workers make OUT.zarr")
 
 
