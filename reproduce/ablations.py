@@ -80,7 +80,7 @@ def add_arguments(parser):
 
 
 def run(arguments):
-    """Run the command; returns the exit status."""
+    """Run the command."""
     from reproduce.data import load_data
     from reproduce.experiment.execute import execute  # torch, only now
     from unet_paper.recipe import recipe_config
@@ -97,7 +97,6 @@ def run(arguments):
         rotations=tuple(arguments.rotations),
     )
     execute(runs, data, device=arguments.device, out=arguments.out, connect=connection(arguments))
-    return 0
 
 
 def build(name, config):

@@ -28,7 +28,7 @@ def add_arguments(parser):
 
 
 def run(arguments):
-    """Run the command; returns the exit status."""
+    """Run the command."""
     from reproduce.report import render  # matplotlib, only now
 
     out, into = Path(arguments.out), Path(arguments.into)
@@ -52,7 +52,6 @@ def run(arguments):
         records.append(record, into / "records.jsonl")
     print(f"appended {len(new)} records to {into / 'records.jsonl'}")
     render.render(into)
-    return 0
 
 
 def files_of(new, out):

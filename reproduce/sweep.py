@@ -45,7 +45,7 @@ def add_arguments(parser):
 
 
 def run(arguments):
-    """Run the command; returns the exit status."""
+    """Run the command."""
     from reproduce.data import load_data  # torch, only now
     from reproduce.experiment.execute import execute
     from reproduce.experiment.run import Run, inner, splits
@@ -72,7 +72,6 @@ def run(arguments):
         for config in configs
     ]
     execute(runs, data, device=arguments.device, out=arguments.out, connect=connection(arguments))
-    return 0
 
 
 def build(config):

@@ -31,7 +31,7 @@ def add_arguments(parser):
 
 
 def run(arguments):
-    """Run the command; returns the exit status."""
+    """Run the command."""
     from reproduce.data import load_data
     from reproduce.experiment.execute import execute  # torch, only now
     from reproduce.experiment.run import Run, splits
@@ -62,9 +62,8 @@ def run(arguments):
         for method in methods
     ]
     made = execute(runs, data, device=arguments.device, out=arguments.out, connect=connection(arguments))
-    if scored := [record for record in made or [] if record.prediction]:
+    if scored := [record for record in made if record.prediction]:
         print(f"figure: {montage_of_methods(scored, data, arguments.out)}")
-    return 0
 
 
 def build(names, config, *, seconds=None):

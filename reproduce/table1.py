@@ -44,7 +44,7 @@ def rows(text):
 
 
 def run(arguments):
-    """Run the command; returns the exit status."""
+    """Run the command."""
     from reproduce.baselines.unet import build  # torch, only now
     from reproduce.data import load_data, with_test_labels
     from reproduce.experiment.execute import execute
@@ -76,4 +76,3 @@ def run(arguments):
     )
     if made and made[0].prediction and not final:
         print(f"figure: {montage_of_record(made[0], data, arguments.out)}")
-    return 0

@@ -9,7 +9,7 @@ from unet_paper.weight_map import cells_from_membranes, unet_weight_map
 
 
 def run(arguments):
-    """Draw the figure; returns the exit status."""
+    """Draw the figure."""
     stack = load_example(arguments.data, n_slices=max(arguments.slice, 0) + 1)
     if not 0 <= arguments.slice < len(stack.images):
         raise InputError(f"slice {arguments.slice} must be in 0 to {len(stack.images) - 1}")
@@ -26,7 +26,6 @@ def run(arguments):
     part = (slice(0, arguments.crop),) * 2
     figure = draw(image[part], relabel_sequential(cells[part])[0], mask[part], weights[part], title)
     print(f"figure: {save_figure(figure, arguments.out / 'figures' / 'figure3.png')}")
-    return 0
 
 
 def draw(image, cells, mask, weights, title):

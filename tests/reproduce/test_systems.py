@@ -26,7 +26,7 @@ def command(run_command):
 def asked(monkeypatch):
     """The runs of each call of `execute`, which does nothing."""
     calls = []
-    monkeypatch.setattr("reproduce.experiment.execute.execute", lambda runs, data, **words: calls.append(runs))
+    monkeypatch.setattr("reproduce.experiment.execute.execute", lambda runs, data, **words: calls.append(runs) or [])
     return calls
 
 
