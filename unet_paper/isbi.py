@@ -60,15 +60,18 @@ class Fold(NamedTuple):
     held_out: tuple[int, ...]
 
 
-def pixel_sha256(array: np.ndarray) -> str:
-    """SHA-256 of the pixels in C order, as hexadecimal digits.
+def pixel_sha256(*arrays: np.ndarray) -> str:
+    """SHA-256 of the pixels of arrays in C order, one array after the other, as hexadecimal digits.
 
     Examples
     --------
     >>> pixel_sha256(np.zeros(1, np.uint8))[:8]
     '6e340b9c'
     """
-    return hashlib.sha256(np.ascontiguousarray(array)).hexdigest()
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array))
+    return digest.hexdigest()
 
 
 def find_data(folder: str | Path | None = None) -> Path:
