@@ -1,4 +1,4 @@
-"""What the baselines share: tiles without a weight map, padded networks in overlap-tile, and schedules.
+"""What the baselines share: tiles without a weight map, layers, padded networks in overlap-tile, and schedules.
 
 Every baseline that does not define its own augmentation sees the tiles of `unet_paper.sampler.TileSampler`.
 A network with zero padding is trained on tiles of which every pixel counts, as its authors do, but
@@ -110,6 +110,21 @@ def plain_sampler(images, labels, device, *, size, augmentation):
     return TileSampler(
         images, labels, weights, input_size=size, output_size=size, augmentation=augmentation, device=device
     )
+
+
+def convolution(before, after, kernel=3, *, dilation=1, bias=True):
+    """Convolution with zero padding, batch normalisation, ReLU."""
+    return nn.Sequential(
+        nn.Conv2d(before, after, kernel, padding=kernel // 2 * dilation, dilation=dilation, bias=bias),
+        nn.BatchNorm2d(after),
+        nn.ReLU(inplace=True),
+    )
+
+
+def same_padding(module):
+    """Let a 3x3 convolution keep the sides of its map, by zeros around it."""
+    if isinstance(module, nn.Conv2d) and module.kernel_size == (3, 3):
+        module.padding = (1, 1)
 
 
 def constant(step, steps, *, rate):
