@@ -38,7 +38,7 @@ def run(arguments):
     if not new:
         raise InputError(f"{out / 'records.jsonl'} has no record that {into / 'records.jsonl'} lacks")
     files = files_of(new, out)
-    replaced = [name for name in files if differs(out / name, into / name)]
+    replaced = [n for n in files if (into / n).exists() and not filecmp.cmp(out / n, into / n, shallow=False)]
     if replaced and not arguments.replace:
         raise InputError(f"{into} has others by the name of {', '.join(map(str, replaced))}; --replace replaces them")
     figures = {DRAWN[record.experiment] for record in new if record.experiment in DRAWN}
@@ -67,8 +67,3 @@ def files_of(new, out):
         curves = [Path("curves") / f"{label}-{split}-seed{seed}.csv" for split, seed in trainings]
         names |= dict.fromkeys([Path(record.prediction), *(name for name in curves if (out / name).exists())])
     return list(names)
-
-
-def differs(source, target):
-    """Whether `target` exists with another content than `source`."""
-    return target.exists() and not filecmp.cmp(source, target, shallow=False)
