@@ -68,9 +68,7 @@ def chosen(known, sha256, recipe=None):
 
     def newest(**wanted):
         found = [r for r in known if r.experiment == "table1" and r.prediction]
-        found = [
-            r for r in found if sha256.items() <= r.provenance["data"].items()
-        ]  # labels of the test volume are more
+        found = [r for r in found if sha256.items() <= r.provenance["data"].items()]  # test labels are more
         found = [r for r in found if wanted.items() <= r.conditions.items() and len(r.conditions["seeds"]) == 1]
         return found[-1] if found else None
 

@@ -15,11 +15,8 @@ def run(arguments):
         raise InputError(f"slice {arguments.slice} must be in 0 to {len(stack.images) - 1}")
     if arguments.crop < 1:
         raise InputError(f"a crop of {arguments.crop} pixels is empty; it must be at least 1")
-    image, mask, title = (
-        stack.images[arguments.slice],
-        stack.labels[arguments.slice],
-        f"{stack.title} {arguments.slice}",
-    )
+    z = arguments.slice
+    image, mask, title = stack.images[z], stack.labels[z], f"{stack.title} {z}"
     cells = cells_from_membranes(mask)
     weights = unet_weight_map(cells)
     print(f"{title}: {cells.max()} cells, weights {weights.min():.3f} to {weights.max():.3f}")

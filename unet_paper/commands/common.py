@@ -28,6 +28,12 @@ def add_file(parser: argparse.ArgumentParser, name: str, metavar: str, text: str
     parser.add_argument(name, type=file_name, metavar=metavar, help=text)
 
 
+def add_weights(parser: argparse.ArgumentParser) -> None:
+    """Add the weights that `chosen_weights` takes."""
+    about = "written by a training (default: the network in the package)"
+    parser.add_argument("--weights", type=file_name, metavar="FILE.safetensors", help=about)
+
+
 def check_output(path: Path, *inputs: Path) -> None:
     """`InputError` unless a TIFF can be written there that is none of the inputs."""
     check_writable(path, inputs=inputs)
