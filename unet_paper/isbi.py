@@ -33,7 +33,7 @@ class IsbiData(NamedTuple):
     folder : Path or None
         Where the stacks were read.
     test_labels : ndarray of uint8 or None
-        Of the test images, likewise; `load_isbi` leaves them to those who score by them.
+        Of the test images; `load_isbi` leaves them to those who score by them.
     test_rows : tuple of int or None
         First and last image row that the test labels cover; None for all.
     """
