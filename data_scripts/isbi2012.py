@@ -200,15 +200,7 @@ def _contents(path):
     try:
         with zipfile.ZipFile(path) as archive:
             return {name: archive.read(member) for name, member in members(archive).items()}
-    except (
-        zipfile.BadZipFile,
-        zlib.error,
-        lzma.LZMAError,
-        EOFError,
-        NotImplementedError,
-        RuntimeError,
-        OSError,
-    ) as error:
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError, OSError) as error:
         raise InputError(f"{path} cannot be read, is damaged or is no archive ({error})") from error
 
 

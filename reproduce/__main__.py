@@ -4,7 +4,7 @@ import importlib
 import sys
 from pathlib import Path
 
-from unet_paper.command import INTERRUPTED, command_line, exit_status
+from unet_paper.command import INTERRUPTED, command_line, exit_status, whole
 from unet_paper.config import AugmentationConfig
 from unet_paper.errors import Interrupted
 from unet_paper.files import check_folder
@@ -34,7 +34,9 @@ GROUPS = {
         "publish": "reproduce.publish",
     },
 }
-FIGURES = {  # arguments here, since the modules that draw import torch and matplotlib
+ARGUMENTS = {  # here, of commands that have none and of those that draw, whose modules import torch and matplotlib
+    "list": {},
+    "verify": {},
     "figure1": {"--input-size": {"type": int, "default": 572, "help": "side of the tile, pixels (default: 572)"}},
     "figure2": {"--weights": {"type": Path, "help": "of a trained network (default: untrained, 8 channels)"}},
     "figure3": {
@@ -65,7 +67,6 @@ OF_RESULTS = ("list", "render", "verify")
 
 def parser(chosen):
     """The command line as an argparse parser, complete for the command `chosen` alone: others are not imported."""
-    from reproduce.experiment.options import whole
     from reproduce.records import RESULTS, RUNS
 
     top, command = command_line("python -m reproduce", __doc__, GROUPS, chosen)
@@ -83,9 +84,9 @@ def parser(chosen):
         command.add_argument("--out", type=Path, default=RESULTS, help="folder of the records (default: results)")
     elif chosen != "compare":
         command.add_argument("--out", type=Path, default=RUNS, help="folder of what is run (default: runs)")
-    for flag, options in FIGURES.get(chosen, {}).items():
+    for flag, options in ARGUMENTS.get(chosen, {}).items():
         command.add_argument(flag, **options)
-    if chosen not in FIGURES:
+    if chosen not in ARGUMENTS:
         importlib.import_module(COMMANDS[chosen]).add_arguments(command)
     return top
 

@@ -10,15 +10,8 @@ deformation is the key to it.
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 
-from reproduce.experiment.options import (
-    add_recipe_arguments,
-    add_worker_arguments,
-    connection,
-    recipe_arguments,
-    recipe_conditions,
-    whole,
-)
-from unet_paper.config import ROTATIONS
+from reproduce.experiment.options import add_run_arguments, connection, recipe_arguments, recipe_conditions
+from unet_paper.command import whole
 
 
 @dataclass(frozen=True)
@@ -60,14 +53,10 @@ ABLATIONS = {
     "no-class-balance": Ablation("no class balance", {"weight_map": {"class_weights": (1.0, 1.0)}}),
     "border-everywhere": Ablation("border weight everywhere", {"weight_map": {"background_only": False}}),
     "padded": Ablation(
-        "padded convolutions, 512 px tiles of which every pixel counts",
-        network="padded_unet",
-        padded=True,
+        "padded convolutions, 512 px tiles of which every pixel counts", network="padded_unet", padded=True
     ),
     "zero-context": Ablation(
-        "zeros instead of mirroring beyond the image",
-        sampler="zero_padded_sampler",
-        predict={"padding": "zero"},
+        "zeros instead of mirroring beyond the image", sampler="zero_padded_sampler", predict={"padding": "zero"}
     ),
     "adam": Ablation("Adam at 1e-5, as the later tool", {"training": {"optimizer": "adam", "learning_rate": 1e-5}}),
     "adam-1e-4": Ablation("Adam at 1e-4", {"training": {"optimizer": "adam", "learning_rate": 1e-4}}),
@@ -79,11 +68,8 @@ ABLATIONS = {
 def add_arguments(parser):
     """Arguments of the command beyond those it shares."""
     parser.add_argument("--only", nargs="+", choices=ABLATIONS, metavar="NAME", help=", ".join(ABLATIONS))
-    parser.add_argument("--folds", type=whole(0, 4), nargs="+", default=[0, 1], help="default: 0 1")
     parser.add_argument("--seeds", type=whole(0), nargs="+", help="default: the one of --seed and the next")
-    add_recipe_arguments(parser)
-    add_worker_arguments(parser)
-    parser.add_argument("--rotations", nargs="+", default=["eight"], choices=ROTATIONS, help="default: eight")
+    add_run_arguments(parser, folds=[0, 1])
     parser.add_argument(
         "--learning-curve",
         type=whole(1),
@@ -94,7 +80,7 @@ def add_arguments(parser):
 
 
 def run(arguments):
-    """Run the command; returns the exit status."""
+    """Run the command."""
     from reproduce.data import load_data
     from reproduce.experiment.execute import execute  # torch, only now
     from unet_paper.recipe import recipe_config
@@ -111,7 +97,6 @@ def run(arguments):
         rotations=tuple(arguments.rotations),
     )
     execute(runs, data, device=arguments.device, out=arguments.out, connect=connection(arguments))
-    return 0
 
 
 def build(name, config):

@@ -8,44 +8,11 @@ import numpy as np
 
 from data_scripts.phantom import make_phantom
 from unet_paper.errors import InputError
-from unet_paper.isbi import find_data, load_isbi, pixel_sha256
+from unet_paper.isbi import IsbiData, find_data, load_isbi, pixel_sha256
 from unet_paper.tiff import read_labels
 
 SLICES, SIDE = 30, 512  # those of the challenge
 TEST_LABELS = "test-labels.tif"
-
-
-class Data(NamedTuple):
-    """The challenge's stacks, or others in the same format.
-
-    Attributes
-    ----------
-    images, test_images : ndarray, float32, (Z, H, W)
-        Gray values in [0, 1].
-    labels : ndarray, uint8, (Z, H, W)
-        0 = membrane, 1 = cell.
-    sha256 : dict of str
-        SHA-256 of the pixels of each file by its name without suffix.
-    test_labels : ndarray, uint8, or None
-        Only where a command was asked to score the test volume.
-    test_rows : tuple of int or None
-        First and last image row that the test labels cover; None for all.
-    folder : Path or None
-        Where the stacks were read.
-    """
-
-    images: np.ndarray
-    labels: np.ndarray
-    test_images: np.ndarray
-    sha256: dict[str, str]
-    test_labels: np.ndarray | None = None
-    test_rows: tuple[int, int] | None = None
-    folder: Path | None = None
-
-    @property
-    def training_sha256(self) -> dict[str, str]:
-        """Those of the files that a network is trained on."""
-        return {name: self.sha256[name] for name in ("train-volume", "train-labels")}
 
 
 class Example(NamedTuple):
@@ -62,16 +29,15 @@ class Example(NamedTuple):
         return {"ISBI": "ISBI 2012 training slice"}.get(self.name, f"{self.name} slice")
 
 
-def load_data(folder: Path | None) -> Data:
+def load_data(folder: Path | None) -> IsbiData:
     """The ISBI stacks in `folder`, or where `find_data` finds them; prints what was converted in reading."""
-    folder = find_data(folder).absolute()
-    found = load_isbi(folder)
-    for note in found.notes:
+    data = load_isbi(find_data(folder).absolute())
+    for note in data.notes:
         print(f"note: {note}")
-    return Data(found.images, found.labels, found.test_images, found.sha256, folder=folder)
+    return data
 
 
-def with_test_labels(data: Data, folder: Path | None, rows: tuple[int, int] | None = None) -> Data:
+def with_test_labels(data: IsbiData, folder: Path | None, rows: tuple[int, int] | None = None) -> IsbiData:
     """`data` with the labels of the test volume, which cover all of it or the image rows `rows`, first and last."""
     path = find_data(folder) / TEST_LABELS
     if not path.exists():

@@ -22,7 +22,7 @@ def add_arguments(parser):
 
 
 def run(arguments):
-    """Run the command; returns the exit status."""
+    """Run the command."""
     from reproduce.data import load_data
     from reproduce.figures.montage import worst_slice_of_record
     from unet_paper.checkpoint import load_weights, save_weights  # torch, only now
@@ -61,7 +61,6 @@ def run(arguments):
         ),
     )
     records.append(record, out / "records.jsonl")
-    return 0
 
 
 def chosen(known, sha256, recipe=None):
@@ -69,9 +68,7 @@ def chosen(known, sha256, recipe=None):
 
     def newest(**wanted):
         found = [r for r in known if r.experiment == "table1" and r.prediction]
-        found = [
-            r for r in found if sha256.items() <= r.provenance["data"].items()
-        ]  # labels of the test volume are more
+        found = [r for r in found if sha256.items() <= r.provenance["data"].items()]  # test labels are more
         found = [r for r in found if wanted.items() <= r.conditions.items() and len(r.conditions["seeds"]) == 1]
         return found[-1] if found else None
 

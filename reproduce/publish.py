@@ -28,7 +28,7 @@ def add_arguments(parser):
 
 
 def run(arguments):
-    """Run the command; returns the exit status."""
+    """Run the command."""
     from reproduce.report import render  # matplotlib, only now
 
     out, into = Path(arguments.out), Path(arguments.into)
@@ -38,7 +38,7 @@ def run(arguments):
     if not new:
         raise InputError(f"{out / 'records.jsonl'} has no record that {into / 'records.jsonl'} lacks")
     files = files_of(new, out)
-    replaced = [name for name in files if differs(out / name, into / name)]
+    replaced = [n for n in files if (into / n).exists() and not filecmp.cmp(out / n, into / n, shallow=False)]
     if replaced and not arguments.replace:
         raise InputError(f"{into} has others by the name of {', '.join(map(str, replaced))}; --replace replaces them")
     figures = {DRAWN[record.experiment] for record in new if record.experiment in DRAWN}
@@ -52,7 +52,6 @@ def run(arguments):
         records.append(record, into / "records.jsonl")
     print(f"appended {len(new)} records to {into / 'records.jsonl'}")
     render.render(into)
-    return 0
 
 
 def files_of(new, out):
@@ -68,8 +67,3 @@ def files_of(new, out):
         curves = [Path("curves") / f"{label}-{split}-seed{seed}.csv" for split, seed in trainings]
         names |= dict.fromkeys([Path(record.prediction), *(name for name in curves if (out / name).exists())])
     return list(names)
-
-
-def differs(source, target):
-    """Whether `target` exists with another content than `source`."""
-    return target.exists() and not filecmp.cmp(source, target, shallow=False)

@@ -9,7 +9,7 @@ the paper's.
 from dataclasses import replace
 from pathlib import Path
 
-from reproduce.experiment.options import whole
+from unet_paper.command import whole
 
 SLICES, SIDE, HELD_OUT, PHANTOM_SEED = 10, 512, 2, 2015
 BASE_CHANNELS, INPUT_SIZE, STEPS, LEARNING_RATE, WARMUP_STEPS = 8, 380, 600, 4e-3, 50
@@ -36,7 +36,7 @@ def config(device, steps=STEPS):
 
 
 def run(arguments):
-    """Run the command; returns the exit status."""
+    """Run the command."""
     from data_scripts.phantom import write_phantom
     from reproduce.baselines.unet import build  # torch, only now
     from reproduce.data import load_data
@@ -63,4 +63,3 @@ def run(arguments):
     print("A stack of your own, by the network in the package:")
     print("python -m unet_paper predict STACK.tif PROBABILITY.tif")
     print("python -m unet_paper segment PROBABILITY.tif CELLS.tif")
-    return 0

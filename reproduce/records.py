@@ -11,7 +11,7 @@ import resource
 import subprocess
 import sys
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from importlib import metadata
 from importlib.util import find_spec
@@ -64,19 +64,14 @@ class Record:
     details: dict = field(default_factory=dict)
 
 
-KINDS = (
-    (str, "a text", ("experiment", "name")),
-    (dict, "a dictionary", ("conditions", "scores", "measures", "provenance", "details")),
-    (str | None, "a path or null", ("prediction",)),
-)
+KINDS = {str: "a text", dict: "a dictionary", str | None: "a path or null"}
 
 
 def validate(record):
     """Raise `InputError` naming what is wrong with a record."""
-    for kind, words, names in KINDS:
-        for name in names:
-            if not isinstance(getattr(record, name), kind):
-                raise InputError(f"{name} must be {words}, not {str(getattr(record, name))[:40]}")
+    for one in fields(Record):
+        if not isinstance(value := getattr(record, one.name), one.type):
+            raise InputError(f"{one.name} must be {KINDS[one.type]}, not {str(value)[:40]}")
     for name, value in (record.scores | record.measures).items():
         if type(value) not in (int, float) or not abs(value) < math.inf:
             raise InputError(f"{name} must be a finite number, not {str(value)[:40]}")
@@ -208,16 +203,12 @@ def device_name(device):
         import torch
 
         return torch.cuda.get_device_name(device)
-    names = [line.split(":", 1)[1].strip() for line in _cpuinfo() if line.startswith("model name")]
+    names = []
+    with suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return f"{names[0] if names else platform.machine()}, {cores} cores"
-
-
-def _cpuinfo():
-    try:
-        return Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return []
 
 
 def reset_peak_memory(device):

@@ -8,7 +8,8 @@ loss became infinite.
 
 import itertools
 
-from reproduce.experiment.options import add_worker_arguments, connection, positive, recipe_conditions, whole
+from reproduce.experiment.options import add_worker_arguments, connection, positive, recipe_conditions
+from unet_paper.command import whole
 from unet_paper.config import ROTATIONS, ExperimentConfig
 
 NETWORK, TRAINING = ExperimentConfig().network, ExperimentConfig().training
@@ -44,7 +45,7 @@ def add_arguments(parser):
 
 
 def run(arguments):
-    """Run the command; returns the exit status."""
+    """Run the command."""
     from reproduce.data import load_data  # torch, only now
     from reproduce.experiment.execute import execute
     from reproduce.experiment.run import Run, inner, splits
@@ -71,7 +72,6 @@ def run(arguments):
         for config in configs
     ]
     execute(runs, data, device=arguments.device, out=arguments.out, connect=connection(arguments))
-    return 0
 
 
 def build(config):

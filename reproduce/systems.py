@@ -10,16 +10,9 @@ from dataclasses import replace
 from functools import partial
 
 from reproduce.baselines import METHODS, build_method
-from reproduce.experiment.options import (
-    add_recipe_arguments,
-    add_worker_arguments,
-    connection,
-    positive,
-    recipe_arguments,
-    whole,
-)
+from reproduce.experiment.options import add_run_arguments, connection, positive, recipe_arguments
 from unet_paper import shapes
-from unet_paper.config import ROTATIONS
+from unet_paper.command import whole
 from unet_paper.errors import InputError
 
 SLICE = 512  # side of an ISBI slice, pixels
@@ -28,20 +21,17 @@ SLICE = 512  # side of an ISBI slice, pixels
 def add_arguments(parser):
     """Arguments of the command beyond those it shares."""
     parser.add_argument("--only", nargs="+", choices=METHODS, metavar="NAME", help=", ".join(METHODS))
-    parser.add_argument("--folds", type=whole(0, 4), nargs="+", help="folds to run, 0 to 4 (default: all)")
     parser.add_argument("--seeds", type=whole(0), nargs="+", help="default: the one of --seed")
     parser.add_argument(
         "--seconds",
         type=positive,
         help="train every method for this time instead of steps; one after the other, since it measures the machine",
     )
-    add_recipe_arguments(parser)
-    add_worker_arguments(parser)
-    parser.add_argument("--rotations", nargs="+", default=["eight"], choices=ROTATIONS, help="default: eight")
+    add_run_arguments(parser)
 
 
 def run(arguments):
-    """Run the command; returns the exit status."""
+    """Run the command."""
     from reproduce.data import load_data
     from reproduce.experiment.execute import execute  # torch, only now
     from reproduce.experiment.run import Run, splits
@@ -72,9 +62,8 @@ def run(arguments):
         for method in methods
     ]
     made = execute(runs, data, device=arguments.device, out=arguments.out, connect=connection(arguments))
-    if scored := [record for record in made or [] if record.prediction]:
+    if scored := [record for record in made if record.prediction]:
         print(f"figure: {montage_of_methods(scored, data, arguments.out)}")
-    return 0
 
 
 def build(names, config, *, seconds=None):
@@ -108,28 +97,24 @@ def cost(method, *, device):
     """
     import torch
 
-    from reproduce.baselines.common import multiply_adds
-    from reproduce.baselines.sliding_window import SlidingWindow, measure_speed
+    from reproduce.baselines.sliding_window import WINDOW, SlidingWindow, measure_speed
+    from reproduce.benchmark.timing import count_operations
+
+    def operations(side):
+        return count_operations(lambda: network(torch.empty(1, 1, side, side, device="meta")))
 
     with torch.device("meta"):
         network = method.recipe.network().eval()
-    measures = {"gflop_per_slice": slice_multiply_adds(method, network) * 2 / 1e9}
+    predict = {"tile": shapes.output_size(shapes.input_size_for(SLICE)), "margin": shapes.context()} | method.predict
+    whole = operations(predict["tile"] + 2 * predict["margin"])  # the one tile that holds a slice
+    measures = {"gflop_per_slice": whole / 1e9}
     if isinstance(network, SlidingWindow):
-        patchwise = multiply_adds(network.train(), 1, 1, 95, 95) * SLICE**2
-        speed = measure_speed(SlidingWindow(), device=device)
+        network.train()  # window by window
+        patchwise, dense = measure_speed(SlidingWindow(), device=device)
         measures |= {
-            "patchwise_seconds_per_slice": speed.patchwise_seconds,
-            "dense_seconds_per_slice": speed.dense_seconds,
-            "speed_ratio": speed.ratio,
-            "arithmetic_ratio": patchwise / multiply_adds(network.eval(), 1, 1, SLICE + 94, SLICE + 94),
+            "patchwise_seconds_per_slice": patchwise,
+            "dense_seconds_per_slice": dense,
+            "speed_ratio": patchwise / dense,
+            "arithmetic_ratio": operations(WINDOW) * SLICE**2 / whole,
         }
     return measures
-
-
-def slice_multiply_adds(method, network):
-    """Multiply-adds of the one tile that holds a slice; `network` is on the device "meta"."""
-    from reproduce.baselines.common import multiply_adds
-
-    predict = {"tile": shapes.output_size(shapes.input_size_for(SLICE)), "margin": shapes.context()} | method.predict
-    side = predict["tile"] + 2 * predict["margin"]
-    return multiply_adds(network, 1, 1, side, side)

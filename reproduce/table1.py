@@ -9,24 +9,14 @@ import argparse
 import re
 from dataclasses import replace
 
-from reproduce.experiment.options import (
-    add_recipe_arguments,
-    add_worker_arguments,
-    connection,
-    departures,
-    recipe_arguments,
-    whole,
-)
-from unet_paper.config import ROTATIONS
+from reproduce.experiment.options import add_run_arguments, connection, departures, recipe_arguments
+from unet_paper.command import whole
 from unet_paper.errors import InputError
 
 
 def add_arguments(parser):
     """Arguments of the command beyond those it shares."""
-    parser.add_argument("--folds", type=whole(0, 4), nargs="+", help="folds to run, 0 to 4 (default: all)")
-    parser.add_argument("--rotations", nargs="+", default=["eight"], choices=ROTATIONS, help="default: eight")
-    add_recipe_arguments(parser)
-    add_worker_arguments(parser)
+    add_run_arguments(parser)
     parser.add_argument(
         "--resume",
         action=argparse.BooleanOptionalAction,
@@ -54,7 +44,7 @@ def rows(text):
 
 
 def run(arguments):
-    """Run the command; returns the exit status."""
+    """Run the command."""
     from reproduce.baselines.unet import build  # torch, only now
     from reproduce.data import load_data, with_test_labels
     from reproduce.experiment.execute import execute
@@ -82,13 +72,7 @@ def run(arguments):
     width = {"base_channels": config.network.base_channels}
     row = Run("table1", method, chosen, seeds, tuple(arguments.rotations), width)
     made = execute(
-        [row],
-        data,
-        device=arguments.device,
-        out=arguments.out,
-        resume=arguments.resume,
-        connect=connection(arguments),
+        [row], data, device=arguments.device, out=arguments.out, resume=arguments.resume, connect=connection(arguments)
     )
     if made and made[0].prediction and not final:
         print(f"figure: {montage_of_record(made[0], data, arguments.out)}")
-    return 0

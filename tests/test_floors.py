@@ -122,12 +122,7 @@ def imports_of(path):
 
 
 MODULES = {name: path for name, path in modules() if path.name != "__init__.py" or name == "unet_paper.metrics"}
-ABOVE_THE_PACKAGE = (
-    "unet_paper.__main__",
-    "unet_paper.commands",
-    "reproduce",
-    "data_scripts",
-)  # they may use its table of contents
+ABOVE_THE_PACKAGE = ("unet_paper.__main__", "unet_paper.commands", "reproduce", "data_scripts")  # may use its contents
 
 
 def test_every_module_has_a_floor():

@@ -45,15 +45,18 @@ def save_weights(path: str | Path, model: torch.nn.Module, metadata: dict) -> No
         JSON-able. `load_weights` and the commands need ``image_mean`` and ``image_std``; the sizes of a
         `UNet` are added as ``network``, and the SHA-256 of the weights, by which damage is noticed, as ``sha256``.
     """
-    path = Path(path)
     if type(model) is UNet:  # a variant would come back as the paper's network
         metadata = {"network": asdict(model.config), **metadata}
-    state = {name: value.cpu() for name, value in model.state_dict().items()}
-    tensors = {name: value.clone(memory_format=torch.contiguous_format) for name, value in state.items()}
-    metadata = {**metadata, "sha256": tensors_sha256(tensors)}
+    _write(Path(path), model.state_dict(), METADATA, metadata)
+
+
+def _write(path, tensors, key, about):
+    """Write tensors, and under `key` what is known of them and their SHA-256, to one safetensors file, atomically."""
+    copies = {name: value.cpu().clone(memory_format=torch.contiguous_format) for name, value in tensors.items()}
+    known = json.dumps({**about, "sha256": tensors_sha256(copies)})
     make_folder(path.parent)
     with atomic_write(path, failures=(OSError, SafetensorError)) as temporary:
-        save_file(tensors, temporary, {METADATA: json.dumps(metadata)})
+        save_file(copies, temporary, {key: known})  # a tensor of two names has a copy for each
 
 
 def tensors_sha256(tensors: dict[str, torch.Tensor]) -> str:
@@ -165,11 +168,7 @@ def save_checkpoint(
         for name, value in state.items():
             if value is not None:
                 tensors[f"optimizer.{index}.{name}"] = torch.as_tensor(value)
-    make_folder(path.parent)
-    state = {"configuration": configuration, "curve": curve._asdict(), "sha256": tensors_sha256(tensors)}
-    with atomic_write(path, failures=(OSError, SafetensorError)) as temporary:
-        copies = {name: value.clone(memory_format=torch.contiguous_format) for name, value in tensors.items()}
-        save_file(copies, temporary, {"state": json.dumps(state)})  # a tensor of two names has a copy for each
+    _write(path, tensors, "state", {"configuration": configuration, "curve": curve._asdict()})
 
 
 def load_checkpoint(path: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer, configuration: dict) -> Curve:
@@ -199,12 +198,8 @@ def load_checkpoint(path: Path, model: torch.nn.Module, optimizer: torch.optim.O
         if name.startswith("optimizer."):
             _, index, key = name.split(".", 2)
             restored["state"].setdefault(int(index), {})[key] = value
-    trained = [number for group in restored["param_groups"] for number in group["params"]]
-    lengths = {len(values) for values in curve}
-    if len(lengths) > 1 or (
-        lengths != {0} and optimizer.defaults.get("momentum") and set(restored["state"]) != {*trained}
-    ):
-        raise InputError(f"{path} is damaged: its curve or the state of its optimizer is incomplete; use --no-resume")
+    if len({len(values) for values in curve}) > 1:
+        raise InputError(f"{path} is damaged: its curve is incomplete; use --no-resume")
     if tensors_sha256(tensors) != state.get("sha256"):
         raise InputError(f"{path} is damaged: the SHA-256 of its tensors is not the recorded one; use --no-resume")
     model.load_state_dict(weights)

@@ -106,6 +106,21 @@ def file_name(text: str) -> Path:
     return Path(text)
 
 
+def whole(least: int, most: int = 2**63 - 1) -> Callable[[str], int]:
+    """The type of an argument that is a whole number from `least` to `most`."""
+
+    def number(text):
+        value = int(text)
+        if value < least:
+            raise argparse.ArgumentTypeError(f"{text} must be at least {least}")
+        if value > most:
+            raise argparse.ArgumentTypeError(f"{text} must be at most {most}")
+        return value
+
+    number.__name__ = "whole number"  # argparse: "invalid whole number value"
+    return number
+
+
 def note(text: str) -> None:
     """Tell the user something on standard error, which is no error."""
     print(f"note: {text}", file=sys.stderr)

@@ -121,7 +121,7 @@ def check_workers(client: object) -> None:
                 raise InputError(f"{place} has {name} {there['packages'][name]}; it must be {own[name]} as here")
 
 
-def run_tasks(client: object, function: Callable, tasks: Iterable, *, retries: int = 0) -> Iterator:
+def run_tasks(client: object, function: Callable, tasks: Iterable) -> Iterator:
     """Yield ``function(task)`` of every task, as they are completed.
 
     Parameters
@@ -131,9 +131,7 @@ def run_tasks(client: object, function: Callable, tasks: Iterable, *, retries: i
     function : callable
         A function of a module, if there is a client.
     tasks : iterable
-        Arguments, taken as they are needed.
-    retries : int
-        Times a task that raised is tried again. A task whose worker died is given to another in any case.
+        Arguments, taken as they are needed. A task whose worker died is given to another.
 
     Raises
     ------
@@ -158,7 +156,7 @@ def run_tasks(client: object, function: Callable, tasks: Iterable, *, retries: i
     tasks = iter(tasks)
 
     def submit(count):
-        return [client.submit(function, task, pure=False, retries=retries) for task in islice(tasks, count)]
+        return [client.submit(function, task, pure=False) for task in islice(tasks, count)]
 
     try:
         running = as_completed(submit(IN_FLIGHT))

@@ -30,6 +30,12 @@ class IsbiData(NamedTuple):
         SHA-256 of the pixels of each file by its name without suffix.
     notes : tuple of str
         One sentence for each file whose pixels were converted in a way the user should know of.
+    folder : Path or None
+        Where the stacks were read.
+    test_labels : ndarray of uint8 or None
+        Of the test images; `load_isbi` leaves them to those who score by them.
+    test_rows : tuple of int or None
+        First and last image row that the test labels cover; None for all.
     """
 
     images: np.ndarray
@@ -37,6 +43,14 @@ class IsbiData(NamedTuple):
     test_images: np.ndarray
     sha256: dict[str, str]
     notes: tuple[str, ...] = ()
+    folder: Path | None = None
+    test_labels: np.ndarray | None = None
+    test_rows: tuple[int, int] | None = None
+
+    @property
+    def training_sha256(self) -> dict[str, str]:
+        """Those of the files that a network is trained on."""
+        return {name: self.sha256[name] for name in ("train-volume", "train-labels")}
 
 
 class Fold(NamedTuple):
@@ -46,15 +60,18 @@ class Fold(NamedTuple):
     held_out: tuple[int, ...]
 
 
-def pixel_sha256(array: np.ndarray) -> str:
-    """SHA-256 of the pixels in C order, as hexadecimal digits.
+def pixel_sha256(*arrays: np.ndarray) -> str:
+    """SHA-256 of the pixels of arrays in C order, one array after the other, as hexadecimal digits.
 
     Examples
     --------
     >>> pixel_sha256(np.zeros(1, np.uint8))[:8]
     '6e340b9c'
     """
-    return hashlib.sha256(np.ascontiguousarray(array)).hexdigest()
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array))
+    return digest.hexdigest()
 
 
 def find_data(folder: str | Path | None = None) -> Path:
@@ -101,7 +118,8 @@ def load_isbi(folder: str | Path) -> IsbiData:
         raise InputError(f"{paths['train-labels']} has {n_cell_values} values other than 0; it must have one, for cell")
     notes = tuple(stack.note for stack in (images, labels, test_images) if stack.note)
     sha256 = {name: pixel_sha256(read_stack(path).array) for name, path in paths.items()}
-    return IsbiData(images.array, (labels.array > 0).astype(np.uint8), test_images.array, sha256, notes)
+    cells = (labels.array > 0).astype(np.uint8)
+    return IsbiData(images.array, cells, test_images.array, sha256, notes, Path(folder))
 
 
 def folds(n_slices: int = 30, n_folds: int = 5) -> tuple[Fold, ...]:

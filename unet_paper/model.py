@@ -55,12 +55,7 @@ class UNet(nn.Module):
     """
 
     def __init__(
-        self,
-        in_channels: int = 1,
-        n_classes: int = 2,
-        base_channels: int = 64,
-        depth: int = 4,
-        dropout: float = 0.5,
+        self, in_channels: int = 1, n_classes: int = 2, base_channels: int = 64, depth: int = 4, dropout: float = 0.5
     ) -> None:
         super().__init__()
         if min(in_channels, n_classes, base_channels, depth) < 1:
@@ -109,10 +104,7 @@ class DoubleConvolution(nn.Sequential):
 
     def __init__(self, before: int, after: int) -> None:
         super().__init__(
-            nn.Conv2d(before, after, 3),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(after, after, 3),
-            nn.ReLU(inplace=True),
+            nn.Conv2d(before, after, 3), nn.ReLU(inplace=True), nn.Conv2d(after, after, 3), nn.ReLU(inplace=True)
         )
 
 

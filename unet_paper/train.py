@@ -5,7 +5,6 @@ momentum and step number continues to bit-identical weights. Draw and learning r
 places before a step and its loss is read later, so that a GPU need not wait.
 """
 
-import hashlib
 import json
 import math
 import signal
@@ -23,17 +22,10 @@ from unet_paper.checkpoint import CHECKPOINT, Curve, load_checkpoint, save_check
 from unet_paper.device import keep_freed_memory
 from unet_paper.errors import InputError, Interrupted, NonFiniteLoss
 from unet_paper.graph import Graphed, make_capturable, set_learning_rate, write
+from unet_paper.isbi import pixel_sha256
 from unet_paper.recipe import Recipe
 
 READ_EVERY = {"cpu": 1, "cuda": 50}  # steps between readings of the loss, for which the CPU must wait for the device
-
-
-def data_sha256(*arrays: np.ndarray) -> str:
-    """SHA-256 of the contents of `arrays`, by which a checkpoint knows its training data."""
-    digest = hashlib.sha256()
-    for array in arrays:
-        digest.update(np.ascontiguousarray(array))
-    return digest.hexdigest()
 
 
 def gray_statistics(images: np.ndarray) -> dict[str, float]:
@@ -208,8 +200,8 @@ def train(
     """
     descent = Descent(recipe, images, labels, seed=seed, device=device)
     model, optimizer = descent.model, descent.optimizer
-    begun = {"weights": None if weights is None else data_sha256(*(w.cpu().numpy() for w in weights.values()))}
-    configuration = {"seed": seed, "data": data_sha256(images, labels), **begun, **recipe.configuration}
+    begun = {"weights": None if weights is None else pixel_sha256(*(w.cpu().numpy() for w in weights.values()))}
+    configuration = {"seed": seed, "data": pixel_sha256(images, labels), **begun, **recipe.configuration}
     configuration = json.loads(json.dumps(configuration))
     if weights is not None:
         model.load_state_dict(weights)

@@ -1,4 +1,4 @@
-"""What the baselines share: tiles without a weight map, padded networks in overlap-tile, schedules, a count of work.
+"""What the baselines share: tiles without a weight map, layers, padded networks in overlap-tile, and schedules.
 
 Every baseline that does not define its own augmentation sees the tiles of `unet_paper.sampler.TileSampler`.
 A network with zero padding is trained on tiles of which every pixel counts, as its authors do, but
@@ -13,7 +13,6 @@ from functools import partial
 import numpy as np
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from unet_paper.errors import InputError
 from unet_paper.recipe import Recipe
@@ -113,6 +112,21 @@ def plain_sampler(images, labels, device, *, size, augmentation):
     )
 
 
+def convolution(before, after, kernel=3, *, dilation=1, bias=True):
+    """Convolution with zero padding, batch normalisation, ReLU."""
+    return nn.Sequential(
+        nn.Conv2d(before, after, kernel, padding=kernel // 2 * dilation, dilation=dilation, bias=bias),
+        nn.BatchNorm2d(after),
+        nn.ReLU(inplace=True),
+    )
+
+
+def same_padding(module):
+    """Let a 3x3 convolution keep the sides of its map, by zeros around it."""
+    if isinstance(module, nn.Conv2d) and module.kernel_size == (3, 3):
+        module.padding = (1, 1)
+
+
 def constant(step, steps, *, rate):
     """The same learning rate at every step."""
     return rate
@@ -127,23 +141,3 @@ def polynomial(step, steps, *, peak, power=0.9, floor=0.0):
     [1.0, 0.536, 0.016]
     """
     return floor + (peak - floor) * (1 - step / steps) ** power
-
-
-def multiply_adds(network, *shape):
-    """Multiply-adds of the convolutions of one forward pass, counted without computing it.
-
-    Parameters
-    ----------
-    network : Module
-        With its parameters on the device "meta".
-    shape : int
-        Of the input, (N, C, H, W).
-
-    Examples
-    --------
-    >>> multiply_adds(nn.Conv2d(1, 2, 3, device="meta"), 1, 1, 5, 5)  # 9 outputs, 2 channels, 9 weights
-    162
-    """
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        network(torch.empty(shape, device="meta"))
-    return counter.get_total_flops() // 2

@@ -16,8 +16,9 @@ from functools import partial
 import torch
 from torch import nn
 
-from reproduce.baselines.common import PADDED_PREDICTION, baseline_recipe, constant
+from reproduce.baselines.common import PADDED_PREDICTION, baseline_recipe, constant, same_padding
 from reproduce.experiment.run import Method
+from unet_paper.model import DoubleConvolution
 
 LEARNING_RATE = 1e-5
 MEMBRANE = 0  # class of the Dice loss
@@ -48,12 +49,12 @@ class KerasUNet(nn.Module):
     def __init__(self, in_channels=1, base_channels=32):
         super().__init__()
         channels = [base_channels * 2**level for level in range(5)]  # 32, 64, 128, 256, 512
-        self.contracting = nn.ModuleList(convolutions(b, c) for b, c in zip([in_channels, *channels], channels))
+        self.contracting = nn.ModuleList(DoubleConvolution(b, c) for b, c in zip([in_channels, *channels], channels))
         self.pool = nn.MaxPool2d(2)
         self.up = nn.ModuleList(nn.ConvTranspose2d(2 * c, c, 2, stride=2) for c in channels[:-1])
-        self.expansive = nn.ModuleList(convolutions(2 * c, c) for c in channels[:-1])
+        self.expansive = nn.ModuleList(DoubleConvolution(2 * c, c) for c in channels[:-1])
         self.score = nn.Conv2d(base_channels, 1, 1)
-        self.apply(glorot_uniform)
+        self.apply(same_padding).apply(glorot_uniform)
 
     def forward(self, image):
         x, skips = image, []
@@ -63,16 +64,6 @@ class KerasUNet(nn.Module):
         for up, double, skip in reversed(list(zip(self.up, self.expansive, skips))):
             x = double(torch.cat([up(x), skip], dim=1))
         return self.score(x)
-
-
-def convolutions(before, after):
-    """Two padded 3x3 convolutions, each followed by a ReLU."""
-    return nn.Sequential(
-        nn.Conv2d(before, after, 3, padding=1),
-        nn.ReLU(inplace=True),
-        nn.Conv2d(after, after, 3, padding=1),
-        nn.ReLU(inplace=True),
-    )
 
 
 def glorot_uniform(module):

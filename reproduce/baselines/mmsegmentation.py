@@ -15,9 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from reproduce.baselines.common import PADDED_PREDICTION, baseline_recipe, polynomial
+from reproduce.baselines.common import PADDED_PREDICTION, baseline_recipe, convolution, polynomial
 from reproduce.experiment.run import Method
 
+conv_module = partial(convolution, bias=False)  # the library's ConvModule
 LEARNING_RATE, FLOOR, MOMENTUM, WEIGHT_DECAY = 0.01, 1e-4, 0.9, 5e-4
 AUXILIARY = 0.4
 
@@ -52,7 +53,7 @@ class UNetS5D16(nn.Module):
         self.contracting = nn.ModuleList(double(b, c) for b, c in zip([in_channels, *channels], channels))
         self.pool = nn.MaxPool2d(2)
         self.up = nn.ModuleList(
-            nn.Sequential(nn.Upsample(scale_factor=2, mode="bilinear"), *convolution(2 * c, c, 1))
+            nn.Sequential(nn.Upsample(scale_factor=2, mode="bilinear"), *conv_module(2 * c, c, 1))
             for c in channels[:-1]
         )
         self.expansive = nn.ModuleList(double(2 * c, c) for c in channels[:-1])
@@ -73,23 +74,14 @@ class UNetS5D16(nn.Module):
         return (logits, auxiliary) if self.training else logits
 
 
-def convolution(before, after, kernel=3):
-    """Convolution without bias, batch normalisation, ReLU: the library's ConvModule."""
-    return nn.Sequential(
-        nn.Conv2d(before, after, kernel, padding=kernel // 2, bias=False),
-        nn.BatchNorm2d(after),
-        nn.ReLU(inplace=True),
-    )
-
-
 def double(before, after):
     """Two 3x3 ConvModules."""
-    return nn.Sequential(convolution(before, after), convolution(after, after))
+    return nn.Sequential(conv_module(before, after), conv_module(after, after))
 
 
 def head(before, channels):
     """The library's FCNHead with one convolution."""
-    return nn.Sequential(convolution(before, channels), nn.Dropout2d(0.1), nn.Conv2d(channels, 2, 1))
+    return nn.Sequential(conv_module(before, channels), nn.Dropout2d(0.1), nn.Conv2d(channels, 2, 1))
 
 
 def initialise(module):

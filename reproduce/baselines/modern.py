@@ -14,7 +14,7 @@ classes, where nnU-Net leaves out the background; its own augmentation, cascade 
 Needs MONAI (``pip install monai``), which is imported only when this baseline is used.
 """
 
-from functools import cache, partial
+from functools import partial
 
 import torch
 
@@ -86,14 +86,9 @@ class ClippedSGD(torch.optim.SGD):
         return super().step(closure)
 
 
-@cache
-def dice_cross_entropy():
-    """MONAI's sum of Dice loss and cross entropy, of logits (N, 2, H, W) and labels (N, 1, H, W)."""
-    return monai().losses.DiceCELoss(softmax=True, to_onehot_y=True, batch=True)
-
-
 def deep_dice_cross_entropy(outputs, labels, weights):
     """Dice loss plus cross entropy at every supervised resolution, weighted 1, 1/2, 1/4, ... over their sum."""
+    loss = monai().losses.DiceCELoss(softmax=True, to_onehot_y=True, batch=True)
     factors = [0.5**i for i in range(outputs.shape[1])]
-    parts = [f * dice_cross_entropy()(outputs[:, i].float(), labels[:, None]) for i, f in enumerate(factors)]
+    parts = [f * loss(outputs[:, i].float(), labels[:, None]) for i, f in enumerate(factors)]
     return sum(parts) / sum(factors)

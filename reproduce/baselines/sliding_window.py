@@ -13,9 +13,7 @@ zero as half a cosine. Left out: foveation and non-uniform sampling of the windo
 output, median filter, and the average of several networks.
 """
 
-import time
 from functools import partial
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -23,6 +21,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from reproduce.baselines.common import TILE
+from reproduce.benchmark.timing import Bench, arithmetic
 from reproduce.experiment.run import Method
 from unet_paper.errors import InputError
 from unet_paper.loss import weighted_cross_entropy
@@ -53,10 +52,7 @@ def build(config):
         precision=config.training.precision,
     )
     return Method(
-        "sliding-window",
-        "sliding window (Ciresan et al. 2012, N4)",
-        recipe,
-        {"tile": TILE, "margin": MARGIN},
+        "sliding-window", "sliding window (Ciresan et al. 2012, N4)", recipe, {"tile": TILE, "margin": MARGIN}
     )
 
 
@@ -169,49 +165,16 @@ class PatchSampler:
         return Tile(image[:, None], classes, torch.ones_like(classes, dtype=torch.float32))
 
 
-class Speed(NamedTuple):
-    """Seconds for all pixels of one slice, window by window and densely."""
-
-    patchwise_seconds: float
-    dense_seconds: float
-
-    @property
-    def ratio(self):
-        """How many times faster the dense form is; the multiply-adds say 475."""
-        return self.patchwise_seconds / self.dense_seconds
-
-
 @torch.no_grad()
 def measure_speed(network, *, side=512, windows=256, repeats=3, device="cpu"):
-    """Time both forms for a slice of `side` pixels; of the windows only `windows` are computed.
+    """Seconds for a slice of `side` pixels window by window, and in the dense form; the shortest of `repeats` each.
 
-    Parameters
-    ----------
-    network : SlidingWindow
-    side : int
-        Pixels; the slice has side**2 windows.
-    windows : int
-        Computed as one batch; their time is scaled to all.
-    repeats : int
-        Timings of each form, of which the shortest counts.
-    device : torch.device or str
-
-    Returns
-    -------
-    Speed
+    Of the side**2 windows only `windows` are computed, as one batch, and their time is scaled to all.
     """
-    network = network.to(device)
+    network, bench = network.to(device), Bench(device, 0.0)
     batch = torch.randn(windows, 1, WINDOW, WINDOW, device=device)
     image = torch.randn(1, 1, side + 2 * MARGIN, side + 2 * MARGIN, device=device)
-
-    def seconds(form, x):
-        times = []
-        for _ in range(repeats + 1):  # the first one warms up
-            start = time.perf_counter()
-            form(x).sum().item()  # waits for the device
-            times.append(time.perf_counter() - start)
-        return min(times[1:])
-
-    # the first call of a form chooses its algorithms
-    with torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False):
-        return Speed(seconds(network.patchwise, batch) * side**2 / windows, seconds(network.dense, image))
+    with arithmetic(tf32=False):
+        patchwise = bench.measure(lambda: network.patchwise(batch), repeats=repeats)["fastest_seconds"]
+        dense = bench.measure(lambda: network.dense(image), repeats=repeats)["fastest_seconds"]
+    return patchwise * side**2 / windows, dense

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from reproduce.baselines.common import PADDED_PREDICTION, baseline_recipe, constant
+from reproduce.baselines.common import PADDED_PREDICTION, baseline_recipe, constant, convolution
 from reproduce.experiment.run import Method
 
 LEARNING_RATE = 1e-3
@@ -107,11 +107,11 @@ class ResidualU(nn.Module):
         dilations = [1] * (layers - 1) + [2] if self.pools else [1, 2, 4, 8]
         self.entry = convolution(before, after)
         self.down = nn.ModuleList(
-            convolution(after if i == 0 else inside, inside, d) for i, d in enumerate(dilations[:-1])
+            convolution(after if i == 0 else inside, inside, dilation=d) for i, d in enumerate(dilations[:-1])
         )
-        self.bottom = convolution(inside, inside, dilations[-1])
+        self.bottom = convolution(inside, inside, dilation=dilations[-1])
         self.up = nn.ModuleList(
-            convolution(2 * inside, after if i == 0 else inside, d) for i, d in enumerate(dilations[:-1])
+            convolution(2 * inside, after if i == 0 else inside, dilation=d) for i, d in enumerate(dilations[:-1])
         )
 
     def forward(self, x):
@@ -124,15 +124,6 @@ class ResidualU(nn.Module):
         for skip, up in reversed(list(zip(skips, self.up))):
             x = up(torch.cat([enlarge(x, skip), skip], dim=1))
         return x + entry
-
-
-def convolution(before, after, dilation=1):
-    """3x3 convolution, batch normalisation, ReLU."""
-    return nn.Sequential(
-        nn.Conv2d(before, after, 3, padding=dilation, dilation=dilation),
-        nn.BatchNorm2d(after),
-        nn.ReLU(inplace=True),
-    )
 
 
 def enlarge(x, like):

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from reproduce.baselines.common import MARGIN, Padded
+from reproduce.baselines.common import MARGIN, Padded, same_padding
 from unet_paper import shapes
 from unet_paper.model import DoubleConvolution, UNet, UpConvolution, he_normal
 from unet_paper.recipe import weighted_sampler
@@ -71,9 +71,7 @@ class SamePaddingUNet(UNet):
 
     def __init__(self, **network):
         super().__init__(**network)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d) and module.kernel_size == (3, 3):
-                module.padding = (1, 1)
+        self.apply(same_padding)
 
     def check_side(self, side):
         """Every side that `Padded` lets through is legal."""

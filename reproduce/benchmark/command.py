@@ -24,7 +24,7 @@ def add_arguments(parser):
 
 
 def run(arguments):
-    """Run the command; returns the exit status."""
+    """Run the command."""
     from reproduce.benchmark.inference import benchmark_inference  # torch, only now
     from reproduce.benchmark.metrics import benchmark_metrics
     from reproduce.benchmark.timing import Bench, ceilings, on_gpu
@@ -58,4 +58,3 @@ def run(arguments):
         words = ", ".join(str(value) for name, value in row.conditions.items() if name not in ("group", "skipped"))
         print(f"{row.conditions['group']}: {row.name}, {words}: {row.conditions.get('skipped', seconds)}", flush=True)
     print(f"\n{benchmarks(map(as_row, rows), [])}\n\nrecords: {path}")
-    return 0

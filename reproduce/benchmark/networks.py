@@ -1,7 +1,7 @@
-"""The network of the paper and two that a user would pick instead, all through the library's step and prediction.
+"""The network of the paper and MONAI's, which a user would pick instead, through the library's step and prediction.
 
-Networks are untrained: only cost is compared, for a million pixels of the result. The others pad, so that they
-return all that they see; a library that is not installed leaves rows that say so.
+Networks are untrained: only cost is compared, for a million pixels of the result. MONAI's pads, so that it
+returns all that it sees; if the library is not installed, its rows say so.
 """
 
 from collections.abc import Callable
@@ -49,15 +49,4 @@ def monai_unet(config: NetworkConfig) -> nn.Module:
     return UNet(2, config.in_channels, config.n_classes, channels, strides=[2] * config.depth)
 
 
-def smp_unet(config: NetworkConfig) -> nn.Module:
-    """segmentation-models-pytorch's Unet with its default encoder, ResNet-34."""
-    from segmentation_models_pytorch import Unet
-
-    return Unet("resnet34", encoder_weights=None, in_channels=config.in_channels, classes=config.n_classes)
-
-
-NETWORKS = (
-    Network("U-Net of the paper", paper_unet, pads=False),
-    Network("MONAI UNet", monai_unet),
-    Network("segmentation-models-pytorch Unet", smp_unet),
-)
+NETWORKS = (Network("U-Net of the paper", paper_unet, pads=False), Network("MONAI UNet", monai_unet))

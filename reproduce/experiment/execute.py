@@ -24,7 +24,7 @@ def execute(
     Parameters
     ----------
     runs : list of Run
-    data : Data
+    data : IsbiData
     device : {"cpu", "cuda"}
     out : Path
         The folder for trainings, curves, maps and records.jsonl.

@@ -4,24 +4,9 @@ import argparse
 import math
 from functools import partial
 
-from unet_paper.command import note
-from unet_paper.config import ADAM, ExperimentConfig
+from unet_paper.command import note, whole
+from unet_paper.config import ADAM, ROTATIONS, ExperimentConfig
 from unet_paper.engine import cluster
-
-
-def whole(least: int, most: int = 2**63 - 1):
-    """The type of an argument that is a whole number from `least` to `most`."""
-
-    def number(text):
-        value = int(text)
-        if value < least:
-            raise argparse.ArgumentTypeError(f"{text} must be at least {least}")
-        if value > most:
-            raise argparse.ArgumentTypeError(f"{text} must be at most {most}")
-        return value
-
-    number.__name__ = "whole number"  # argparse: "invalid whole number value"
-    return number
 
 
 def positive(text: str) -> float:
@@ -35,9 +20,13 @@ def positive(text: str) -> float:
 positive.__name__ = "number"
 
 
-def add_recipe_arguments(parser, *, rate: bool = True) -> None:
-    """Arguments that change the paper's recipe; `recipe_config` takes them by their names."""
-    paper = ExperimentConfig()
+def add_run_arguments(parser, *, folds: list[int] | None = None) -> None:
+    """What makes runs of a method: folds, rotations, changes to the paper's recipe, and workers."""
+    paper, named = ExperimentConfig(), " ".join(map(str, folds or ["all"]))
+    parser.add_argument(
+        "--folds", type=whole(0, 4), nargs="+", default=folds, help=f"folds to run, 0 to 4 (default: {named})"
+    )
+    parser.add_argument("--rotations", nargs="+", default=["eight"], choices=ROTATIONS, help="default: eight")
     parser.add_argument("--steps", type=whole(1), metavar="N", help=f"training steps (default: {paper.training.steps})")
     parser.add_argument(
         "--base-channels",
@@ -46,26 +35,26 @@ def add_recipe_arguments(parser, *, rate: bool = True) -> None:
         help=f"feature channels of the first level (default: {paper.network.base_channels}, the paper's)",
     )
     parser.add_argument("--optimizer", choices=("sgd", "adam"), help="default: sgd, the paper's")
-    if rate:
-        parser.add_argument(
-            "--learning-rate",
-            type=positive,
-            metavar="RATE",
-            help=f"peak (default: {paper.training.learning_rate:g}; of adam {ADAM['learning_rate']:g})",
-        )
-        parser.add_argument(
-            "--warmup",
-            type=whole(0),
-            metavar="N",
-            help=f"steps of warm-up (default: {paper.training.warmup_steps}, of adam {ADAM['warmup_steps']}, "
-            "but at most a third of the training)",
-        )
+    parser.add_argument(
+        "--learning-rate",
+        type=positive,
+        metavar="RATE",
+        help=f"peak (default: {paper.training.learning_rate:g}; of adam {ADAM['learning_rate']:g})",
+    )
+    parser.add_argument(
+        "--warmup",
+        type=whole(0),
+        metavar="N",
+        help=f"steps of warm-up (default: {paper.training.warmup_steps}, of adam {ADAM['warmup_steps']}, "
+        "but at most a third of the training)",
+    )
+    add_worker_arguments(parser)
 
 
 def recipe_arguments(arguments) -> dict:
-    """The arguments of `add_recipe_arguments` as keywords of `recipe_config`."""
+    """Those of `add_run_arguments` that change the recipe, as keywords of `recipe_config`."""
     names = ("steps", "base_channels", "optimizer", "learning_rate", "warmup")
-    return {name: getattr(arguments, name) for name in names if hasattr(arguments, name)}
+    return {name: getattr(arguments, name) for name in names}
 
 
 def add_worker_arguments(parser) -> None:
@@ -91,13 +80,8 @@ def connection(arguments) -> partial:
 
 def recipe_conditions(config: ExperimentConfig) -> dict:
     """What tells recipes of one experiment apart, for a record."""
-    training = config.training
-    return {
-        "base_channels": config.network.base_channels,
-        "optimizer": training.optimizer,
-        "learning_rate": training.learning_rate,
-        "warmup_steps": training.warmup_steps,
-    }
+    names = ("optimizer", "learning_rate", "warmup_steps")
+    return {"base_channels": config.network.base_channels} | {name: getattr(config.training, name) for name in names}
 
 
 def departures(config: ExperimentConfig) -> list[str]:

@@ -43,9 +43,9 @@ def _measure(run, rotations, accounts, costs, data, device, out):
         maps[seed].append(probability)
         seconds += took
     probability = np.mean([np.concatenate(stacks) for stacks in maps.values()], axis=0)
-    path = map_path(run, rotations, out)
-    write_map(path, probability, run.on_test)
-    scores, details = score_map(path, truth_of(run, data), data.test_rows if run.on_test else None)
+    path = store_map(run, rotations, probability, out)
+    labels, rows = (data.test_labels, data.test_rows) if run.on_test else (data.labels[run.held_out], None)
+    scores, details = score_map(path, labels, rows)
     trained = [account["provenance"] for account in accounts]
     commits = [commit for provenance in trained for commit in provenance["commit"].split(", ")]
     train_seconds = sum(account["seconds"] for account in accounts)
@@ -75,11 +75,6 @@ def _measure(run, rotations, accounts, costs, data, device, out):
             "wall_seconds": round(train_seconds + seconds, 3),
         },
     )
-
-
-def truth_of(run: Run, data) -> np.ndarray | None:
-    """The labels that a run is scored against, if there are any."""
-    return data.test_labels if run.on_test else data.labels[run.held_out]
 
 
 def conditions_of(run: Run, data) -> dict:
@@ -139,29 +134,18 @@ def predict_split(method, split, images, *, seed, device, out, rotations):
     return probability, time.perf_counter() - start
 
 
-def map_path(run: Run, rotations: str, out: Path) -> Path:
-    """Where the map of a run is stored."""
+def store_map(run: Run, rotations: str, probability: np.ndarray, out: Path) -> Path:
+    """Store the map of a run in steps of 1/255; returns its path.
+
+    Held-out slices are uint8, the test volume is float32 in [0, 1], the challenge's own format.
+    """
     seeds = "+".join(map(str, run.seeds))
     where = "test-volume" if run.on_test else "+".join(split.name for split in run.splits)
-    return Path(out) / "predictions" / f"{run.method.label}-seed{seeds}-{rotations}-{where}.tif"
-
-
-def write_map(path: Path, probability: np.ndarray, submission: bool) -> None:
-    """Store probabilities in steps of 1/255: as uint8, or as float32 in [0, 1], the challenge's own format."""
+    path = out / "predictions" / f"{run.method.label}-seed{seeds}-{rotations}-{where}.tif"
     make_folder(path.parent)
-    stored = quantise(probability)
-    write_stack(path, stored / np.float32(255) if submission else stored)
-
-
-def quantise(probability: np.ndarray) -> np.ndarray:
-    """Round probabilities in [0, 1] to uint8, 255 x probability: the form in which maps are stored.
-
-    Examples
-    --------
-    >>> quantise(np.array([0.0, 0.5, 1.0])).tolist()
-    [0, 128, 255]
-    """
-    return np.round(255 * probability).astype(np.uint8)
+    stored = np.round(255 * probability).astype(np.uint8)
+    write_stack(path, stored / np.float32(255) if run.on_test else stored)
+    return path
 
 
 def score_map(path: Path, labels: np.ndarray | None, rows: tuple[int, int] | None = None) -> tuple[dict, dict]:

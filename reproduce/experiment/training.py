@@ -45,7 +45,7 @@ def train_split(
     ----------
     method : Method
     split : Split
-    data : Data
+    data : IsbiData
     seed : int
     device : {"cpu", "cuda"}
     out : Path

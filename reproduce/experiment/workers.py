@@ -12,17 +12,17 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from reproduce import records
-from reproduce.data import Data
 from reproduce.experiment.run import Method, Run, Split
 from reproduce.experiment.training import PATIENCE, forget, progress_bar, read_account, train_split, training_folder
 from unet_paper.device import choose_device
 from unet_paper.engine import run_tasks
 from unet_paper.errors import InputError, NonFiniteLoss, is_out_of_memory
 from unet_paper.files import locked, make_folder
-from unet_paper.isbi import load_isbi
+from unet_paper.isbi import IsbiData, load_isbi
 
 Key = tuple[str, str, int]
 Failures = dict[Key, Exception]
+loaded = lru_cache(maxsize=1)(load_isbi)  # the data of a folder, read once a process
 
 
 def key(method: Method, split: Split, seed: int) -> Key:
@@ -31,7 +31,7 @@ def key(method: Method, split: Split, seed: int) -> Key:
 
 
 def train_on_workers(
-    connect: Callable, runs: list[Run], data: Data, *, device: str, out: Path, resume: bool = True
+    connect: Callable, runs: list[Run], data: IsbiData, *, device: str, out: Path, resume: bool = True
 ) -> Failures:
     """Train the networks of `runs` that are missing, if `connect` gives workers; returns what they failed of.
 
@@ -107,10 +107,3 @@ def train_task(
             return key(*task), error
         raise
     return key(*task), None
-
-
-@lru_cache(maxsize=1)
-def loaded(folder: Path) -> Data:
-    """The data of a folder, read once a process."""
-    found = load_isbi(folder)
-    return Data(found.images, found.labels, found.test_images, found.sha256, folder=folder)

@@ -18,7 +18,7 @@ ARROWS = 3  # the displacements are drawn longer by this factor
 
 
 def run(arguments):
-    """Draw the figure; returns the exit status."""
+    """Draw the figure."""
     if not arguments.sigma >= 0:
         raise InputError(f"standard deviation {arguments.sigma} must be at least 0")
     stack = load_example(arguments.data, n_slices=1)
@@ -27,7 +27,6 @@ def run(arguments):
     nodes = draw_node_displacements(generator, grid=AugmentationConfig.grid, sigma=arguments.sigma)
     figure = draw(image, mask, nodes, f"{stack.title} 0", f"standard deviation {arguments.sigma:g} px")
     print(f"figure: {save_figure(figure, arguments.out / 'figures' / 'elastic.png')}")
-    return 0
 
 
 def deform(plane, nodes, mode):

@@ -9,24 +9,20 @@ from unet_paper.weight_map import cells_from_membranes, unet_weight_map
 
 
 def run(arguments):
-    """Draw the figure; returns the exit status."""
+    """Draw the figure."""
     stack = load_example(arguments.data, n_slices=max(arguments.slice, 0) + 1)
     if not 0 <= arguments.slice < len(stack.images):
         raise InputError(f"slice {arguments.slice} must be in 0 to {len(stack.images) - 1}")
     if arguments.crop < 1:
         raise InputError(f"a crop of {arguments.crop} pixels is empty; it must be at least 1")
-    image, mask, title = (
-        stack.images[arguments.slice],
-        stack.labels[arguments.slice],
-        f"{stack.title} {arguments.slice}",
-    )
+    z = arguments.slice
+    image, mask, title = stack.images[z], stack.labels[z], f"{stack.title} {z}"
     cells = cells_from_membranes(mask)
     weights = unet_weight_map(cells)
     print(f"{title}: {cells.max()} cells, weights {weights.min():.3f} to {weights.max():.3f}")
     part = (slice(0, arguments.crop),) * 2
     figure = draw(image[part], relabel_sequential(cells[part])[0], mask[part], weights[part], title)
     print(f"figure: {save_figure(figure, arguments.out / 'figures' / 'figure3.png')}")
-    return 0
 
 
 def draw(image, cells, mask, weights, title):

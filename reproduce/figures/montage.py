@@ -20,7 +20,7 @@ PALETTE = {"merge": COLOURS[1], "split": COLOURS[0], "true membrane": "#b8b8b8"}
 SPREAD = 5  # pixels by which merges and splits are thickened, or they would not be seen
 
 
-def draw_montage(images, labels, probability, scores, path, titles=None):
+def draw_montage(images, labels, probability, scores, path, titles):
     """Draw up to three slices, spread over the stack, and save the figure; returns its path.
 
     Parameters
@@ -29,14 +29,14 @@ def draw_montage(images, labels, probability, scores, path, titles=None):
         Gray values in [0, 1].
     labels : ndarray, integer, (Z, H, W)
         0 = membrane, otherwise cell.
-    probability : ndarray, float in [0, 1] or uint8, (Z, H, W)
+    probability : ndarray, float, (Z, H, W)
         Probability of cell.
     scores : unet_paper.metrics.Scores
         Of these slices: the thresholds of V_Rand and of the warping error, merges and splits.
     path : path-like
         The PNG to write.
-    titles : list of str, optional
-        What the slices are called; by default "slice 0", "slice 1", ...
+    titles : list of str
+        What the slices are called.
     """
     warping, threshold = scores.warping_error, scores.v_rand.threshold or 0.0
     panels = []
@@ -44,8 +44,8 @@ def draw_montage(images, labels, probability, scores, path, titles=None):
         cells = segment(probability[z], threshold=threshold)
         merges, splits = (label(mask[z], connectivity=2).max() for mask in (warping.merges, warping.splits))
         panels += [
-            (images[z], titles[z] if titles else f"slice {z}"),
-            (gray(probability[z]), "probability of cell"),
+            (images[z], titles[z]),
+            (probability[z], "probability of cell"),
             (outlined(cells), f"{cells.max()} cells above {threshold:.1f}"),
             (errors(labels[z], warping, z), f"above {warping.threshold:.1f}: {merges} merges, {splits} splits"),
         ]
@@ -71,44 +71,24 @@ def worst_slice_of_record(record, data, out):
 
 
 def montage_of_methods(made, data, out):
-    """Draw what several methods made of one slice, of records that differ in their method alone; returns the path."""
+    """Draw the middle slice as several methods see it, probability beside errors; returns the figure's path.
+
+    Of the records `made`, those are drawn that differ from the first in their method alone.
+    """
     told = made[0].conditions
     alike = [r for r in made if all(r.conditions[name] == told[name] for name in ("rotations", "seeds", "slices"))]
     slices, ((unit, amount),) = told["slices"], told["budget"].items()
-    images, labels, maps = data.images[slices], data.labels[slices], {}
+    labels, z = data.labels[slices], len(slices) // 2
+    panels = [(data.images[slices[z]], f"slice {slices[z]}"), (labels[z] > 0, "label")]
     for record in alike:
         probability = read_images(out / record.prediction).array
-        maps[record.conditions["title"]] = probability, metrics.score(labels, probability)
-    path, titles = out / "figures" / "systems_montage.png", [f"slice {z}" for z in slices]
-    return draw_methods_montage(images, labels, maps, path, titles=titles, heading=f"training of {amount:g} {unit}")
-
-
-def draw_methods_montage(images, labels, maps, path, *, titles, heading):
-    """Draw the middle slice as several methods see it, probability beside errors; returns the figure's path.
-
-    Parameters
-    ----------
-    images : ndarray, float, (Z, H, W)
-        Gray values in [0, 1].
-    labels : ndarray, integer, (Z, H, W)
-        0 = membrane, otherwise cell.
-    maps : dict
-        Title of a method to its probability of cell, (Z, H, W), and its `unet_paper.metrics.Scores`.
-    path : path-like
-        The PNG to write.
-    titles : list of str
-        What the slices are called.
-    heading : str
-        How the methods were trained.
-    """
-    z = len(images) // 2
-    panels = [(images[z], titles[z]), (labels[z] > 0, "label")]
-    for title, (probability, scores) in maps.items():
+        scores = metrics.score(labels, probability)
         panels += [
-            (gray(probability[z]), title),
+            (probability[z], record.conditions["title"]),
             (errors(labels[z], scores.warping_error, z), in_words(scores)),
         ]
-    return draw_panels(panels, f"{heading}; scores of {len(images)} slices", path)
+    heading = f"training of {amount:g} {unit}; scores of {len(slices)} slices"
+    return draw_panels(panels, heading, out / "figures" / "systems_montage.png")
 
 
 def draw_panels(panels, heading, path):
@@ -125,11 +105,6 @@ def draw_panels(panels, heading, path):
     patches = [Patch(color=colour, label=name) for name, colour in PALETTE.items()]
     figure.legend(handles=patches, loc="outside lower right", ncols=len(patches), fontsize=9, frameon=False)
     return save_figure(figure, path)
-
-
-def gray(probability):
-    """Probability in [0, 1] of a map that may be stored as uint8."""
-    return probability / 255 if probability.dtype == np.uint8 else probability
 
 
 def errors(labels, warping, z):

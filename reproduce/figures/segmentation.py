@@ -6,7 +6,7 @@ from unet_paper.tiff import check_same_shape, read_images, read_labels
 
 
 def run(arguments):
-    """Draw the figure; returns the exit status."""
+    """Draw the figure."""
     images, probability = read_images(arguments.stack).array, read_images(arguments.probability).array
     labels = read_labels(arguments.labels).array
     for path, array in ((arguments.probability, probability), (arguments.labels, labels)):
@@ -16,7 +16,6 @@ def run(arguments):
     z = arguments.slice
     figure = draw(images[z], probability[z], labels[z], f"{arguments.stack.name}, slice {z}")
     print(f"figure: {save_figure(figure, arguments.out / 'figures' / 'segmentation.png')}")
-    return 0
 
 
 def draw(image, probability, labels, title):

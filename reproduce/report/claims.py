@@ -203,14 +203,9 @@ def claims(rows: list[Row], numbers: list[dict]) -> str:
     return text.table(["the paper claims", "verdict", "evidence"], lines)
 
 
-def add_arguments(parser):
-    """Arguments of the command beyond those every command has."""
-
-
-def run(arguments) -> int:
-    """Print every claim; returns the exit status."""
+def run(arguments) -> None:
+    """Print every claim."""
     rows = select.read(arguments.out / "records.jsonl")
     for number, (claim, status) in enumerate(decided(rows, select.read_numbers()), 1):
         print(f"{number:2}. {claim.text} ({claim.place})\n    {status.verdict}: {status.evidence}")
         print(f"    python -m reproduce {claim.command}")
-    return 0

@@ -52,7 +52,7 @@ def add_arguments(parser):
 
 
 def run(arguments) -> int:
-    """Print the comparison; returns the exit status."""
+    """Print the comparison; returns 1 if something is worse."""
     asked = dict(arguments.tolerance)
     expected = json.loads((RESULTS / "expected.json").read_text(encoding="utf-8"))["tolerances"]
     tolerances = {experiment: known | asked for experiment, known in expected.items()}

@@ -41,7 +41,7 @@ def add_arguments(parser):
 
 
 def run(arguments) -> int:
-    """Render, or with ``--check`` compare; returns the exit status."""
+    """Render, or with ``--check`` compare; returns 1 if a text is stale."""
     if not arguments.check:
         render(arguments.out)
         return 0

@@ -19,19 +19,8 @@ BASE = "base"  # name of the unchanged recipe among variants
 PAPER = "paper"  # the volume of published scores
 BENCHMARKS = ("ceilings", "training step", "segmentation", "volume", "metrics", "weight map")  # those that are shown
 EARLIER = ("unet", "unet-warmup50", "fcn")  # whose records of the first form are of another S2, S21 and S24
-CONDITIONS = (
-    "experiment",
-    "name",
-    "folds",
-    "slices",
-    "volume",
-    "train_slices",
-    "seeds",
-    "rotations",
-    "steps",
-    "budget",
-)
-CONDITIONS += ("base_channels", "variant")
+CONDITIONS = ("experiment", "name", "folds", "slices", "volume", "train_slices", "seeds", "rotations", "steps")
+CONDITIONS += ("budget", "base_channels", "variant")
 
 
 @dataclass(frozen=True)

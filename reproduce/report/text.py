@@ -6,15 +6,11 @@ from collections.abc import Iterable
 
 from reproduce.records import SCORES
 from reproduce.report.select import Row, spread, values
+from unet_paper.commands import common
 
 DECIMALS = {"warping_error": 6, "rand_error": 4, "pixel_error": 4, "v_rand": 5, "v_info": 5}  # those of the paper
 DECIMALS |= {"v_rand_precision": 5, "v_rand_recall": 5, "merge_pixels": 0, "split_pixels": 0}
-TITLES = {
-    "warping_error": "warping error",
-    "rand_error": "Rand error",
-    "pixel_error": "pixel error",
-    "v_rand": "V_Rand",
-    "v_info": "V_Info",
+TITLES = common.SCORES | {
     "v_rand_precision": "V_Rand precision",
     "v_rand_recall": "V_Rand recall",
     "merge_pixels": "merge pixels",

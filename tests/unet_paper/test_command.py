@@ -1,5 +1,6 @@
 """Whatever ends a command is told in one sentence and by its exit status, and leaves nothing half-written."""
 
+import argparse
 import signal
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from unet_paper.__main__ import COMMANDS
-from unet_paper.command import command_line, exit_status
+from unet_paper.command import command_line, exit_status, whole
 from unet_paper.errors import InputError, Interrupted, NonFiniteLoss
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -186,3 +187,16 @@ def test_each_command_shows_its_help_as_a_module_also_without_docstrings(module,
     shown = run_python(*options, "-m", module, "--help", check=True)
     assert f"usage: python -m {module}" in shown.stdout
     assert "`" not in shown.stdout
+
+
+@pytest.mark.parametrize(("text", "value"), [("0", 0), ("9223372036854775807", 2**63 - 1)])
+def test_whole_numbers_are_read(text, value):
+    assert whole(0)(text) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "limit"), [("0", "at least 1"), ("9223372036854775808", "at most 9223372036854775807")]
+)
+def test_whole_numbers_beyond_their_range_are_told(text, limit):
+    with pytest.raises(argparse.ArgumentTypeError, match=f"{text} must be {limit}"):
+        whole(1)(text)

@@ -27,7 +27,7 @@ def test_a_folder_in_the_challenges_format_is_loaded(tmp_path):
     np.testing.assert_array_equal(data.labels, GRAY > 90)
     np.testing.assert_array_equal(data.test_images, data.images[:, ::-1])
     assert data.sha256["train-volume"] == pixel_sha256(GRAY)
-    assert data.notes == ()
+    assert (data.notes, data.folder) == ((), tmp_path)
 
 
 def test_a_stack_that_was_scaled_is_noted(tmp_path):

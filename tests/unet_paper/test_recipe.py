@@ -10,14 +10,7 @@ import torch
 from small_training import small_config, small_recipe
 
 from unet_paper import recipe as recipes
-from unet_paper.config import (
-    ADAM,
-    AugmentationConfig,
-    ExperimentConfig,
-    NetworkConfig,
-    TrainingConfig,
-    WeightMapConfig,
-)
+from unet_paper.config import ADAM, AugmentationConfig, ExperimentConfig, NetworkConfig, TrainingConfig, WeightMapConfig
 from unet_paper.errors import InputError
 from unet_paper.loss import weighted_cross_entropy
 from unet_paper.model import UNet

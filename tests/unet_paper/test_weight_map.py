@@ -54,12 +54,7 @@ def border_by_definition(labels, *, w0=10.0, sigma=5.0, background_only=True, sa
     steps=st.none() | st.tuples(STEP, STEP, STEP),
 )
 def test_border_term_is_the_definition(labels, background_only, w0, sigma, steps):
-    options = {
-        "w0": w0,
-        "sigma": sigma,
-        "background_only": background_only,
-        "sampling": steps and steps[: labels.ndim],
-    }
+    options = {"w0": w0, "sigma": sigma, "background_only": background_only, "sampling": steps and steps[: labels.ndim]}
     before = labels.copy()
     fast = unet_weight_map(labels, class_weights=None, **options)
     assert fast.dtype == np.float32

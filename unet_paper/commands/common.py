@@ -28,11 +28,10 @@ def add_file(parser: argparse.ArgumentParser, name: str, metavar: str, text: str
     parser.add_argument(name, type=file_name, metavar=metavar, help=text)
 
 
-def count(text: str) -> int:
-    """The type of an argument that is a number of at least one."""
-    if not (text.isdecimal() and int(text)):
-        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number of at least 1")
-    return int(text)
+def add_weights(parser: argparse.ArgumentParser) -> None:
+    """Add the weights that `chosen_weights` takes."""
+    about = "written by a training (default: the network in the package)"
+    parser.add_argument("--weights", type=file_name, metavar="FILE.safetensors", help=about)
 
 
 def check_output(path: Path, *inputs: Path) -> None:

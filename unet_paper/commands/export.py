@@ -11,19 +11,14 @@ examples:
 import argparse
 
 from unet_paper.command import file_name
-from unet_paper.commands.common import chosen_weights
+from unet_paper.commands.common import add_weights, chosen_weights
 from unet_paper.files import check_readable, check_writable
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     parser.add_argument("package", type=file_name, metavar="PACKAGE.zip", help="package to write")
-    parser.add_argument(
-        "--weights",
-        type=file_name,
-        metavar="FILE.safetensors",
-        help="written by a training (default: the network in the package)",
-    )
+    add_weights(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -11,8 +11,8 @@ examples:
 import argparse
 from functools import partial
 
-from unet_paper.command import file_name, note
-from unet_paper.commands.common import STACK, add_file, check_output, chosen_weights, count, read_images
+from unet_paper.command import note, whole
+from unet_paper.commands.common import STACK, add_file, add_weights, check_output, chosen_weights, read_images
 from unet_paper.errors import InputError
 from unet_paper.files import HDF5, check_readable
 
@@ -31,12 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "PROBABILITY.tif",
         "float32 TIFF to write, 0 is membrane, 1 is cell; or OUT.zarr, OME-Zarr of uint8, block by block and resumable",
     )
-    parser.add_argument(
-        "--weights",
-        type=file_name,
-        metavar="FILE.safetensors",
-        help="written by a training (default: the network in the package)",
-    )
+    add_weights(parser)
     parser.add_argument(
         "--scale",
         type=float,
@@ -53,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "takes an eighth of the time (default: %(default)s)",
     )
     where = parser.add_mutually_exclusive_group()
-    where.add_argument("--workers", type=count, metavar="N", help="processes for OUT.zarr; GPUs go round")
+    where.add_argument("--workers", type=whole(1), metavar="N", help="processes for OUT.zarr; GPUs go round")
     where.add_argument("--scheduler", metavar="ADDRESS", help="Dask scheduler whose workers make OUT.zarr")
 
 

@@ -11,8 +11,8 @@ examples:
 import argparse
 from contextlib import suppress
 
-from unet_paper.command import file_name
-from unet_paper.commands.common import STACK, add_file, count, print_scores, read_images, read_labels
+from unet_paper.command import file_name, whole
+from unet_paper.commands.common import STACK, add_file, print_scores, read_images, read_labels
 from unet_paper.config import NetworkConfig, TrainingConfig
 from unet_paper.errors import InputError
 from unet_paper.files import check_writable
@@ -24,12 +24,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_file(parser, "labels", "LABELS.tif", "of the same shape: 0 is membrane or background, anything else is cell")
     add_file(parser, "weights", "WEIGHTS.safetensors", "network to write")
     parser.add_argument(
-        "--hold-out", type=count, metavar="N", help="score the last N slices instead of training on them"
+        "--hold-out", type=whole(1), metavar="N", help="score the last N slices instead of training on them"
     )
-    parser.add_argument("--steps", type=count, metavar="N", help=f"default: {TrainingConfig.steps}")
+    parser.add_argument("--steps", type=whole(1), metavar="N", help=f"default: {TrainingConfig.steps}")
     parser.add_argument(
         "--base-channels",
-        type=count,
+        type=whole(1),
         metavar="N",
         help=f"channels of the first level (default: {NetworkConfig.base_channels}; 16 take an eighth of the time)",
     )

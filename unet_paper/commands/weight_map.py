@@ -58,11 +58,6 @@ def run(arguments: argparse.Namespace) -> None:
             yield weights
 
     write_slices(
-        arguments.weights,
-        slices(),
-        shape=cells.shape,
-        dtype="float32",
-        voxel_size=labels.voxel_size,
-        unit=labels.unit,
+        arguments.weights, slices(), shape=cells.shape, dtype="float32", voxel_size=labels.voxel_size, unit=labels.unit
     )
     print(f"wrote {arguments.weights}: weights from {min(extremes):.4g} to {max(extremes):.4g}")

@@ -93,11 +93,7 @@ def contingency_table(pixels: np.ndarray, cells: np.ndarray, segments: np.ndarra
 
 
 def evaluate(
-    metrics: Sequence[Metric],
-    labels: ArrayLike,
-    probability: ArrayLike,
-    progress: Callable | None,
-    workers: int | None,
+    metrics: Sequence[Metric], labels: ArrayLike, probability: ArrayLike, progress: Callable | None, workers: int | None
 ) -> list:
     """One result for each metric, from one pass over the slices."""
     truth, probability = read_pair(labels, probability)

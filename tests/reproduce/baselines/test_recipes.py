@@ -52,9 +52,7 @@ def narrow(name):
         return replace(recipe, network=partial(recipe.network, **NARROW[name]))
     network = partial(recipe.network.keywords["network"], **NARROW[name])
     return replace(
-        recipe,
-        network=partial(recipe.network, network=network),
-        sampler=partial(recipe.sampler, size=SIDES[name]),
+        recipe, network=partial(recipe.network, network=network), sampler=partial(recipe.sampler, size=SIDES[name])
     )
 
 

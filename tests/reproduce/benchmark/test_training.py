@@ -1,7 +1,6 @@
 """The training step of the benchmark: the library's own, every network in every form that the machine has."""
 
 import sys
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,8 +12,8 @@ from reproduce.benchmark.training import benchmark_training, step_measures
 from unet_paper.graph import Graphed
 from unet_paper.train import Descent
 
-PAPER, MONAI, SMP = (network.name for network in NETWORKS)
-OUTPUT = {PAPER: 4, MONAI: 192, SMP: 192}  # pixels a side for the tiny tile
+PAPER, MONAI = (network.name for network in NETWORKS)
+OUTPUT = {PAPER: 4, MONAI: 192}  # pixels a side for the tiny tile
 
 
 class Watched(Descent):
@@ -39,22 +38,7 @@ def watched(monkeypatch):
     return Watched.made
 
 
-@pytest.fixture
-def smp(monkeypatch):
-    """segmentation-models-pytorch, whose Unet is one convolution with weights that no device context moves."""
-    asked = []
-
-    def unet(encoder, *, encoder_weights, in_channels, classes):
-        asked.append((encoder, encoder_weights))
-        network = torch.nn.Conv2d(in_channels, classes, 3, padding=1)
-        network.weight = torch.nn.Parameter(torch.Tensor(classes, in_channels, 3, 3).normal_())
-        return network
-
-    monkeypatch.setitem(sys.modules, "segmentation_models_pytorch", SimpleNamespace(Unet=unet))
-    return asked
-
-
-def test_every_network_takes_the_librarys_step_in_every_form(bench, config, stack, bfloat16, smp, watched):
+def test_every_network_takes_the_librarys_step_in_every_form(bench, config, stack, bfloat16, watched):
     pytest.importorskip("monai")
     bench.rates["float32", False] = 1e9
     rows = {(r.name, r.conditions["form"]): r for r in benchmark_training(bench, config, stack.images, stack.labels)}
@@ -71,9 +55,8 @@ def test_every_network_takes_the_librarys_step_in_every_form(bench, config, stac
         if form == "float32":
             assert measures["floor_seconds"] == measures["ceiling_ratio"] == measures["work_gigaflop"] > 0
         assert row.provenance["config"]["precision"] == form
-    assert [descent.recipe.precision for descent in watched] == ["float32", "bfloat16"] * 3
+    assert [descent.recipe.precision for descent in watched] == ["float32", "bfloat16"] * 2
     assert all(descent.steps == list(range(1 + LEAST)) and not descent.asked for descent in watched)
-    assert set(smp) == {("resnet34", None)}
 
 
 def test_the_work_of_a_step_is_that_of_its_convolutions(bench, config, stack):
@@ -104,13 +87,11 @@ def test_a_graph_that_was_not_captured_is_not_measured_as_one(bench, config, sta
 
 
 def test_a_missing_library_leaves_rows_that_say_so(bench, config, stack, monkeypatch):
-    for name in ("monai.networks.nets", "segmentation_models_pytorch"):
-        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.setitem(sys.modules, "monai.networks.nets", None)
     rows = {
         r.name: r
         for r in benchmark_training(bench, config, stack.images, stack.labels)
         if r.conditions["form"] == "float32"
     }
     assert "monai.networks.nets" in rows[MONAI].conditions["skipped"]
-    assert "segmentation_models_pytorch" in rows[SMP].conditions["skipped"]
     assert rows[PAPER].measures["median_seconds"] == 1

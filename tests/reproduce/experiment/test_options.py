@@ -15,7 +15,7 @@ PAPER = ExperimentConfig()
 
 def parsed(*words):
     parser = argparse.ArgumentParser(exit_on_error=False)
-    options.add_recipe_arguments(parser)
+    options.add_run_arguments(parser)
     return recipe_config("cpu", **options.recipe_arguments(parser.parse_args(words)))
 
 
@@ -49,19 +49,6 @@ def test_the_conditions_of_a_recipe_tell_its_options_apart():
     base = options.recipe_conditions(parsed())
     for words in (["--base-channels", "3"], ["--optimizer", "adam"], ["--learning-rate", "0.5"], ["--warmup", "3"]):
         assert options.recipe_conditions(parsed(*words)) != base
-
-
-@pytest.mark.parametrize(("text", "value"), [("0", 0), ("9223372036854775807", 2**63 - 1)])
-def test_whole_numbers_are_read(text, value):
-    assert options.whole(0)(text) == value
-
-
-@pytest.mark.parametrize(
-    ("text", "limit"), [("0", "at least 1"), ("9223372036854775808", "at most 9223372036854775807")]
-)
-def test_whole_numbers_beyond_their_range_are_told(text, limit):
-    with pytest.raises(argparse.ArgumentTypeError, match=f"{text} must be {limit}"):
-        options.whole(1)(text)
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "inf", "nan"])

@@ -11,7 +11,7 @@ from reproduce import records
 from reproduce.data import with_test_labels
 from reproduce.experiment import scoring
 from reproduce.experiment.run import Run, every_slice, splits
-from reproduce.experiment.scoring import failure, measure, quantise, score_map
+from reproduce.experiment.scoring import failure, measure, score_map
 from reproduce.experiment.training import train_split
 from unet_paper import metrics
 from unet_paper.errors import NonFiniteLoss
@@ -195,7 +195,7 @@ def test_details_explain_the_scores(data, tmp_path):
     segmented = labels.copy()
     segmented[0, :, 30:33] = 0  # splits cells
     segmented[1] = 1  # merges all cells
-    stored = quantise(0.05 + 0.9 * segmented)
+    stored = np.round(255 * (0.05 + 0.9 * segmented)).astype(np.uint8)
     write_stack(tmp_path / "map.tif", stored)
     scores, details = score_map(tmp_path / "map.tif", labels)
     found = metrics.score(labels, stored / np.float32(255))

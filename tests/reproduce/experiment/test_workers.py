@@ -254,12 +254,7 @@ def test_every_method_can_be_sent_to_a_worker(name):
 
 # --- the commands
 
-COMMANDS = {
-    "table1": [],
-    "ablations": ["--only", "base", "--seeds", "0"],
-    "systems": ["--only", "unet"],
-    "sweep": [],
-}
+COMMANDS = {"table1": [], "ablations": ["--only", "base", "--seeds", "0"], "systems": ["--only", "unet"], "sweep": []}
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ def figures(tmp_path, monkeypatch):
 
 @pytest.fixture
 def run(figures):
-    """Run the command of a module as `python -m reproduce` does; returns its exit status."""
+    """Run the command of a module as `python -m reproduce` does; returns what it does."""
 
     def run(module, *words):
         name = module.__name__.split(".")[-1]

@@ -35,7 +35,7 @@ def panels(monkeypatch):
 
 
 def test_a_row_shows_image_probability_cells_and_errors(panels):
-    montage.draw_montage(IMAGES / 255, LABELS, PROBABILITY, SCORES, "montage.png", titles=TITLES)
+    montage.draw_montage(IMAGES / 255, LABELS, PROBABILITY, SCORES, "montage.png", TITLES)
     assert len(panels["panels"]) == 3 * montage.COLUMNS  # of five slices, at most three
     threshold, warping = SCORES.v_rand.threshold, SCORES.warping_error
     for z, row in zip((0, 2, 4), zip(*[iter(panels["panels"])] * montage.COLUMNS), strict=True):
@@ -54,7 +54,7 @@ def test_errors_are_counted_by_their_connected_places(panels):
     splits[0, 4, 4] = True
     warping = SimpleNamespace(merges=merges, splits=splits, threshold=0.3, value=0.0)
     scores = SimpleNamespace(v_rand=SCORES.v_rand, warping_error=warping)
-    montage.draw_montage(IMAGES[:1, :9, :9], LABELS[:1, :9, :9], PROBABILITY[:1, :9, :9], scores, "montage.png")
+    montage.draw_montage(IMAGES[:1, :9, :9], LABELS[:1, :9, :9], PROBABILITY[:1, :9, :9], scores, "montage.png", TITLES)
     assert panels["panels"][3][1] == "above 0.3: 2 merges, 1 splits"
 
 
@@ -71,50 +71,50 @@ def test_an_error_has_the_colour_of_the_legend_though_it_is_the_only_one(kind, c
     assert (drawn[~reached & (labels > 0)] == WHITE).all()
 
 
-def test_a_method_has_its_probability_beside_its_errors(panels):
-    other = metrics.score(LABELS, 1 - PROBABILITY)
-    maps = {"ours": (PROBABILITY, SCORES), "other": (1 - PROBABILITY, other)}
-    montage.draw_methods_montage(IMAGES / 255, LABELS, maps, "x.png", titles=TITLES, heading="12 minutes")
+@pytest.fixture
+def montage_of(tmp_path):
+    """Draws the montage of made records of slices 1 to 5, each given as its map and what it says otherwise."""
+    stack = SimpleNamespace(images=IMAGES[[0, *range(5)]] / 255, labels=LABELS[[0, *range(5)]])
+    told = {"slices": [1, 2, 3, 4, 5], "rotations": "none", "seeds": [0], "budget": {"seconds": 720.0}}
+
+    def draw(*given):
+        made = []
+        for number, (probability, other) in enumerate(given):
+            write_stack(tmp_path / f"{number}.tif", probability)
+            about = told | other | {"title": f"method {number}"}
+            made.append(Record("systems", "x", about, prediction=f"{number}.tif"))
+        return montage.montage_of_methods(made, stack, tmp_path)
+
+    return draw
+
+
+def test_a_method_has_its_probability_beside_its_errors(panels, montage_of):
+    maps = PROBABILITY, 1 - PROBABILITY
+    montage_of(*((probability, {}) for probability in maps))
     drawn = [image for image, _ in panels["panels"]]
     expected = [IMAGES[2] / 255, LABELS[2] > 0]
-    for probability, scores in maps.values():
+    for probability in maps:
+        scores = metrics.score(LABELS, probability)
         expected += [probability[2], montage.errors(LABELS[2], scores.warping_error, 2)]
     for image, array in zip(drawn, expected, strict=True):
         np.testing.assert_array_equal(image, array)
     titles = [title for _, title in panels["panels"]]
-    assert (titles[0], titles[2], titles[4]) == (TITLES[2], "ours", "other")
-    assert f"{other.v_rand.value:.3f}" in titles[5]
-    assert panels["text"].startswith("12 minutes")
+    assert (titles[0], titles[2], titles[4]) == ("slice 3", "method 0", "method 1")
+    assert f"{scores.v_rand.value:.3f}" in titles[5]
+    assert panels["text"].startswith("training of 720 seconds")
 
 
-def test_methods_of_one_seed_and_rotations_share_a_picture(monkeypatch, tmp_path):
-    drawn = {}
-    monkeypatch.setattr(montage, "draw_methods_montage", lambda *given, **named: drawn.update(maps=given[2], **named))
-    stored = np.round(255 * PROBABILITY).astype(np.uint8)
-    stack = SimpleNamespace(images=IMAGES[[0, *range(5)]] / 255, labels=LABELS[[0, *range(5)]])
-    told = {"slices": [1, 2, 3, 4, 5], "rotations": "none", "seeds": [0], "budget": {"seconds": 720.0}}
-    made = []
-    for number, other in enumerate(({}, {}, {"seeds": [1]}, {"rotations": "eight"})):
-        write_stack(tmp_path / f"{number}.tif", stored)
-        made.append(Record("systems", "x", told | other | {"title": f"method {number}"}, prediction=f"{number}.tif"))
-    montage.montage_of_methods(made, stack, tmp_path)
-    assert list(drawn["maps"]) == ["method 0", "method 1"]
-    assert drawn["maps"]["method 0"][1].v_rand.value == metrics.score(LABELS, stored).v_rand.value
-    assert (drawn["titles"][0], drawn["heading"]) == ("slice 1", "training of 720 seconds")
+def test_methods_of_one_seed_and_rotations_share_a_picture(panels, montage_of):
+    montage_of(*((PROBABILITY, other) for other in ({}, {}, {"seeds": [1]}, {"rotations": "eight"})))
+    assert [title for _, title in panels["panels"][2::2]] == ["method 0", "method 1"]
 
 
-def test_stored_and_plain_maps_make_the_same_small_file(tmp_path):
-    stored = np.round(255 * PROBABILITY).astype(np.uint8)
-    for name, probability in (("stored", stored), ("plain", stored / np.float32(255))):
-        scores = metrics.score(LABELS, probability)
-        montage.draw_montage(IMAGES / 255, LABELS, probability, scores, tmp_path / f"{name}.png")
-    assert (tmp_path / "stored.png").read_bytes() == (tmp_path / "plain.png").read_bytes()
-    assert (tmp_path / "plain.png").stat().st_size < 600_000
+def test_a_montage_is_a_small_file(tmp_path):
+    montage.draw_montage(IMAGES / 255, LABELS, PROBABILITY, SCORES, tmp_path / "montage.png", TITLES)
+    assert (tmp_path / "montage.png").stat().st_size < 600_000
 
 
 @pytest.mark.parametrize(("methods", "rows"), [(1, 1), (2, 2), (4, 3)])
-def test_two_methods_share_a_row(tmp_path, methods, rows):
-    maps = {f"method {n}": (PROBABILITY, SCORES) for n in range(methods)}
-    path = montage.draw_methods_montage(IMAGES / 255, LABELS, maps, tmp_path / "x.png", titles=TITLES, heading="")
-    with Image.open(path) as drawn:
+def test_two_methods_share_a_row(montage_of, methods, rows):
+    with Image.open(montage_of(*[(PROBABILITY, {})] * methods)) as drawn:
         assert round(drawn.height / drawn.width * montage.COLUMNS - 0.25) == rows

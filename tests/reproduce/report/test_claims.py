@@ -219,7 +219,7 @@ def test_in_a_given_time_the_sliding_window_is_compared_on_one_device():
 
 
 def test_list_prints_every_claim(tmp_path, capsys):
-    assert claims.run(argparse.Namespace(out=tmp_path)) == 0
+    claims.run(argparse.Namespace(out=tmp_path))
     text = capsys.readouterr().out
     for claim in CLAIMS:
         assert claim.text in text
