@@ -56,8 +56,8 @@ def test_the_weights_are_the_final_network_in_float16_with_the_score_of_its_reci
     assert metadata["voxel_nm"] == [50, 4, 4]
     assert (record.experiment, record.name) == ("pretrained", final.name)
     assert record.conditions["recipe"] == final.conditions["recipe"]
-    statistics = {"mean": metadata["image_mean"], "std": metadata["image_std"]}
-    maps = [predict_stack(m, data.test_images, rotations="none", **statistics) for m in (exact, model)]
+    how = {"mean": metadata["image_mean"], "std": metadata["image_std"], "precision": "float32"}
+    maps = [predict_stack(m, data.test_images, rotations="none", **how) for m in (exact, model)]
     assert record.measures["largest_change"] == np.abs(maps[0] - maps[1]).max() > 0
     assert record.measures["file_bytes"] == weights.stat().st_size
     assert (tmp_path / "figures" / "worst_slice.png").stat().st_size > 1000
