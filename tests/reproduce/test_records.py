@@ -20,7 +20,7 @@ from unet_paper.tiff import read_images
 
 NEWEST = select.read(RESULTS / "records.jsonl")
 SUPERSEDED = [r for r in NEWEST if r.experiment == "table1" and "reading" in r.settings and r.steps < 5000]
-GONE = {r.prediction for r in NEWEST if r.experiment in ("sweep", "learning-curve") or r in SUPERSEDED}  # maps that are not kept
+GONE = {r.prediction for r in NEWEST if r.experiment in ("sweep", "learning-curve") or r in SUPERSEDED}  # not kept
 SCORED = [r for r in NEWEST if r.prediction and r.volume == "train" and r.prediction not in GONE]
 PROVENANCE = dict.fromkeys(records.PROVENANCE, "something")
 
