@@ -54,6 +54,12 @@ def test_held_out_slices_of_the_training_stack_do_not_decide_a_score_of_the_pape
     assert found == (MEASURED, "0.000400, held-out slices 0-2, 24-25, rotations eight")
 
 
+def test_a_score_of_the_earlier_reading_says_so():
+    row = made(slices=[24, 25], reading="earlier", measures={"train_seconds": 3600.0})
+    assert status("warping error", row).evidence == "0.000400, held-out slices 24-25, earlier reading, rotations eight"
+    assert status("Titan", row).evidence.endswith(", held-out slices 24-25, earlier reading")
+
+
 def test_labels_of_the_test_volume_do():
     def tested(value):
         row = made(slices=THIRTY, volume="test")
