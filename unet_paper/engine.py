@@ -57,6 +57,7 @@ def cluster(
     note = note or (lambda text: None)
     logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # what it reports is told in one sentence
     with ExitStack() as stack:
+        stack.enter_context(restored_environment())
         try:
             client = stack.enter_context(Client(scheduler or stack.enter_context(local_cluster(workers))))
         except (OSError, ValueError) as error:
@@ -69,6 +70,20 @@ def cluster(
         client.wait_for_workers(1)
         check_workers(client)
         yield client
+
+
+@contextmanager
+def restored_environment() -> Iterator[None]:
+    """Remove the variables that are set meanwhile: Dask sets threads of its workers in the environment of this process.
+
+    What it computes later, or starts, would take them for its own and round differently.
+    """
+    before = set(os.environ)
+    try:
+        yield
+    finally:
+        for name in set(os.environ) - before:
+            del os.environ[name]
 
 
 def local_cluster(workers: int) -> object:

@@ -67,6 +67,10 @@ def predict_stack(
     InputError
         If an argument is illegal.
 
+    Notes
+    -----
+    On Linux the process keeps the memory that it frees from then on, as `unet_paper.device.keep_freed_memory` says.
+
     References
     ----------
     Ronneberger, Fischer, Brox (2015), sections 2 and 4, doi:10.1007/978-3-319-24574-4_28.

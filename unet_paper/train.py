@@ -194,6 +194,10 @@ def train(
     Interrupted
         If SIGINT or SIGTERM arrived; the checkpoint holds the finished steps.
 
+    Notes
+    -----
+    On Linux the process keeps the memory that it frees from then on, as `unet_paper.device.keep_freed_memory` says.
+
     References
     ----------
     Ronneberger, Fischer, Brox (2015), section 3, doi:10.1007/978-3-319-24574-4_28.

@@ -235,28 +235,15 @@ train(small_recipe(), *small_stack(), seed=3, folder=sys.argv[1], checkpoint_sec
 """
 
 
-RESUMED = """
-import sys
-import torch
-from small_training import small_recipe, small_stack
-from unet_paper.train import train
-
-steps, ended = [], []
-for folder in (sys.argv[1], None):
-    report = lambda step, loss: steps.append(step)
-    model, _ = train(small_recipe(), *small_stack(), seed=3, folder=folder, resume=True, report=report)
-    ended.append(model.state_dict())
-assert steps == [5, 6, 7, 8, 1, 2, 3, 4, 5, 6, 7, 8], steps
-assert all(torch.equal(ended[0][name], value) for name, value in ended[1].items())
-"""
-
-
-def test_killed_while_it_writes_a_training_still_ends_in_the_same_bits(tmp_path):
+def test_killed_while_it_writes_a_training_still_ends_in_the_same_bits(tmp_path, whole):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     killed = subprocess.run([sys.executable, "-c", KILLED, tmp_path], env=environment)
     assert killed.returncode == -signal.SIGKILL
     assert len(list(tmp_path.iterdir())) == 2  # the checkpoint of step 4 and a part of that of step 5
-    subprocess.run([sys.executable, "-c", RESUMED, tmp_path], env=environment, check=True)
+    steps = []
+    ended, _ = trained(folder=tmp_path, resume=True, report=lambda step, loss: steps.append(step))
+    assert steps == [5, 6, 7, 8]
+    assert_same_bits(ended, whole)
     assert [p.name for p in tmp_path.iterdir()] == [CHECKPOINT]
 
 

@@ -60,6 +60,14 @@ def test_a_worker_computes_with_the_threads_it_is_given(monkeypatch):
         assert set(client.run(torch.get_num_threads).values()) == {min(2, os.cpu_count())}
 
 
+def test_a_cluster_leaves_the_environment_as_it_was(monkeypatch):
+    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
+    before = dict(os.environ)
+    with cluster(workers=1):
+        pass
+    assert dict(os.environ) == before
+
+
 def test_without_workers_tasks_run_here_in_their_order():
     with cluster() as client:
         assert list(run_tasks(client, lambda task: (task, os.getpid()), range(3))) == [
