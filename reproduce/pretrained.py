@@ -97,12 +97,14 @@ def largest_change(model, metadata, images, device):
     from copy import deepcopy
 
     import numpy as np
+    import torch
 
     from unet_paper.predict import predict_stack
 
     statistics = {"mean": metadata["image_mean"], "std": metadata["image_std"]}
-    exact, rounded = (
-        predict_stack(network, images, rotations="none", device=device, precision="float32", **statistics)
-        for network in (model, deepcopy(model).half().float())
-    )
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):  # TF32 has the mantissa of float16
+        exact, rounded = (
+            predict_stack(network, images, rotations="none", device=device, precision="float32", **statistics)
+            for network in (model, deepcopy(model).half().float())
+        )
     return float(np.abs(exact - rounded).max())
