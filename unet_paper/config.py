@@ -46,9 +46,9 @@ class TrainingConfig:
     input_size: int = 572  # Figure 1, pixels
     optimizer: str = "sgd"  # section 3, in the form of S21; "adam" is the later tool's (S13)
     momentum: float = 0.99  # section 3
-    learning_rate: float = 2e-3  # S13
-    warmup_steps: int = 1000  # S13
-    steps: int = 3400  # S13
+    learning_rate: float = 4e-3  # S13
+    warmup_steps: int = 300  # S13
+    steps: int = 10_000  # S13
     weight_decay: float = 0.0  # S13
     precision: str = "bfloat16"  # D1
 

@@ -135,7 +135,7 @@ def paper_recipe(config: ExperimentConfig) -> Recipe:
     --------
     >>> recipe = paper_recipe(ExperimentConfig())
     >>> recipe.batch, recipe.configuration["optimizer"]
-    (1, {'name': 'MomentumSGD', 'momentum': 0.99, 'weight_decay': 0.0, 'lr': 0.002})
+    (1, {'name': 'MomentumSGD', 'momentum': 0.99, 'weight_decay': 0.0, 'lr': 0.004})
     """
     training, network = config.training, config.network
     if not 0 <= training.warmup_steps < max(training.steps, 1):

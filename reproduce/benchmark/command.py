@@ -1,8 +1,7 @@
 """Speed and memory of training, inference, volumes, weight map and metrics, each row a record.
 
-Without a choice everything is measured in one run, of about two minutes on a GPU. What cannot run
-here is a row that says why. Rows of one run come from the same machine and minutes; across machines
-compare ratios.
+Without a choice everything is measured in one run. What cannot run here is a row that says why. Rows of one run come
+from the same machine and minutes; across machines compare ratios.
 """
 
 import itertools

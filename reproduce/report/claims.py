@@ -85,12 +85,13 @@ def training_cost(rows: list[Row], numbers: dict) -> Status:
 
 
 def inference_time(rows: list[Row], numbers: dict) -> Status:
-    """Time of a 512 x 512 slice, predicted once, beside the paper's second; a GPU decides."""
+    """Time of a 512 x 512 slice beside the paper's second; a GPU decides."""
     fastest = select.fastest_slice(rows)
     if fastest is None:
         return Status()
     seconds, row = fastest
-    evidence = f"{text.duration(seconds)} on {row.device}"
+    rotations = f", rotations {row.rotations}" if row.rotations else ""
+    evidence = f"{text.duration(seconds)} on {row.device}{rotations}"
     return beside_the_paper(seconds < numbers["inference_time"], row.device_kind == "cuda", evidence)
 
 

@@ -395,10 +395,20 @@ SLICE = {"name": "U-Net of the paper", "group": "segmentation", "rotations": "no
 
 
 def fastest_slice(rows: Iterable[Row]) -> tuple[float, Row] | None:
-    """The least time the U-Net needed for one prediction of one slice, and its row; a GPU before a CPU."""
-    measured = [row for row in of(rows, "benchmark") if SLICE.items() <= (row.settings | {"name": row.name}).items()]
-    found = [(row.measures["median_seconds"], row) for row in measured if "median_seconds" in row.measures]
-    return min(found, key=lambda item: (item[1].device_kind != "cuda", item[0]), default=None)
+    """The least time the U-Net needed for a slice, and its row; a GPU before a CPU, a benchmark before Table 1."""
+    measured = [
+        (row.measures.get("median_seconds"), row)
+        for row in of(rows, "benchmark")
+        if SLICE.items() <= (row.settings | {"name": row.name}).items()
+    ]
+    ours = [row for row in of(rows, "table1") if row.name == "unet"]
+    measured += [(row.measures.get("predict_seconds_per_slice"), row) for row in ours]
+
+    def order(item):
+        seconds, row = item
+        return row.device_kind != "cuda", row.experiment != "benchmark", seconds
+
+    return min((item for item in measured if item[0] is not None), key=order, default=None)
 
 
 def benchmarks(rows: Iterable[Row]) -> list[list[Row]]:

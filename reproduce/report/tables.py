@@ -25,7 +25,7 @@ def glance(rows: list[Row], numbers: list[dict]) -> str:
     theirs = [published["unet"], published["sliding-window"]]
     lines = [[f"{row.title}, the paper", *text.means([row], GLANCE), text.scored(row)] for row in theirs]
     lines[0] += [f"{_paper(numbers, 'training_time')} h, NVidia Titan", f"{_paper(numbers, 'training_memory')} GB"]
-    shipped = {_recipe(row): row.weights for row in of(rows, "pretrained")}
+    shipped = {_recipe(row): row.weights for row in of(rows, "pretrained")[-1:]}
     for group in select.networks(rows)[: GLANCE_LINES - len(lines)]:
         first = group[0]
         about = f"{first.title}, {text.steps(first.steps)} steps, rotations {first.rotations}"

@@ -256,7 +256,7 @@ def test_the_first_fold_and_seed_of_all_comes_before_the_second_of_any():
 def test_conditions_tell_variants_of_one_recipe_apart_by_their_names():
     base, adam = runs_of(["base", "adam"])
     assert (base.conditions.pop("variant"), adam.conditions.pop("variant")) == ("base", "adam")
-    settings = {"base_channels": 2, "optimizer": "sgd", "learning_rate": 2e-3, "warmup_steps": 0}
+    settings = {"base_channels": 2, "optimizer": "sgd", "learning_rate": 4e-3, "warmup_steps": 0}
     assert base.conditions == adam.conditions == settings  # of the recipe that is changed
 
 
@@ -298,7 +298,7 @@ def test_the_command_runs_what_it_is_asked_to(command, data, monkeypatch):
     assert listed(default) == [
         (seed, fold, name) for seed in (7, 8) for fold in ("fold0", "fold1") for name in ablations.ABLATIONS
     ]
-    assert {(run.method.recipe.steps, run.rotations) for run in default} == {(3400, ("eight",))}
+    assert {(run.method.recipe.steps, run.rotations) for run in default} == {(10_000, ("eight",))}
     names = ("base", "no-elastic", "shifts-only")
     assert listed(curve) == [(2, split, name) for split in ("fold0-1slices", "fold0") for name in names]
 

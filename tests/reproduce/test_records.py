@@ -19,7 +19,8 @@ from unet_paper.isbi import load_isbi
 from unet_paper.tiff import read_images
 
 NEWEST = select.read(RESULTS / "records.jsonl")
-SUPERSEDED = [r for r in NEWEST if r.experiment == "table1" and "reading" in r.settings and r.steps < 5000]
+LONGEST = {r.name: r.steps for r in sorted(select.of(NEWEST, "table1"), key=lambda r: r.steps)}
+SUPERSEDED = [r for r in select.of(NEWEST, "table1") if "reading" in r.settings or r.steps < LONGEST[r.name]]
 GONE = {r.prediction for r in NEWEST if r.experiment in ("sweep", "learning-curve") or r in SUPERSEDED}  # not kept
 SCORED = [r for r in NEWEST if r.prediction and r.volume == "train" and r.prediction not in GONE]
 PROVENANCE = dict.fromkeys(records.PROVENANCE, "something")

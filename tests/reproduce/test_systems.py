@@ -132,7 +132,7 @@ def test_a_training_in_a_given_time_compresses_its_schedule_to_it(command, tmp_p
     curve = np.genfromtxt(path, delimiter=",", names=True)
     assert record.conditions["steps"] == len(curve) > 3
     place = np.concatenate([[0], curve["seconds"][:-1]]) / 1.5
-    expected = 2e-3 * 0.5 * (1 + np.cos(np.pi * place))
-    np.testing.assert_allclose(curve["learning_rate"], expected, atol=3e-4)
+    expected = 4e-3 * 0.5 * (1 + np.cos(np.pi * place))
+    np.testing.assert_allclose(curve["learning_rate"], expected, atol=6e-4)
     assert (np.diff(curve["learning_rate"]) < 0).all()
     assert torch.is_grad_enabled()

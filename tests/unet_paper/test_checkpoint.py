@@ -289,7 +289,7 @@ IMAGES, LABELS = small_stack()
     ("recipe", "options", "message"),
     [
         ({}, {"seed": 4}, "seed 3, not 4"),
-        ({"learning_rate": 0.5}, {}, r"optimizer.lr 0.002, not 0.5, schedule.peak 0.002, not 0.5"),
+        ({"learning_rate": 0.5}, {}, r"optimizer.lr 0.004, not 0.5, schedule.peak 0.004, not 0.5"),
         ({}, {"images": changed(IMAGES)}, r"data \w{64}, not \w{64}"),
         ({}, {"labels": changed(LABELS)}, r"data \w{64}, not \w{64}"),
         ({}, {"weights": UNet(base_channels=4).state_dict()}, r"weights None, not \w{64}"),

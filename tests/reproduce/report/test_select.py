@@ -219,7 +219,9 @@ def test_the_fastest_slice_is_that_of_a_gpu():
         return made("benchmark", name, device=device, measures=measures, **told | conditions)
 
     slow, fast, eight = slice_of(0.5, GPU), slice_of(0.1, CPU), slice_of(0.01, GPU, rotations="eight")
-    assert select.fastest_slice([slow, fast, eight, slice_of(0.01, GPU, "MONAI UNet")]) == (0.5, slow)
+    table = [made(name=name, device=GPU, measures={"predict_seconds_per_slice": 0.3}) for name in ("unet", "fcn")]
+    assert select.fastest_slice([*table, slow, fast, eight, slice_of(0.01, GPU, "MONAI UNet")]) == (0.5, slow)
+    assert select.fastest_slice([*table, fast]) == (0.3, table[0])
     assert (
         select.fastest_slice([made("benchmark", "eager", measures={"latency_seconds": 0.4}, group="inference")]) is None
     )

@@ -36,6 +36,7 @@ def test_the_table_at_a_glance_has_five_lines_at_most_and_links_weights_where_th
     rows = [made(name=f"net{n}", slices=THIRTY[n:]) for n in range(9)]
     recipe = {"settings": {"recipe": "0123abcd"}}
     rows[2] = dataclasses.replace(rows[2], **recipe)
+    rows.append(dataclasses.replace(rows[1], experiment="pretrained", weights="an.earlier.one"))
     rows.append(dataclasses.replace(rows[2], experiment="pretrained", weights="unet.safetensors"))
     found = lines(tables.glance(rows, NUMBERS))
     assert [line["network"].split(",")[0] for line in found[2:]] == ["net0", "net1", "net2"]
