@@ -21,7 +21,7 @@ def add_arguments(parser):
 
 
 def config(device, steps=STEPS):
-    """The paper's values but for a narrow network, small tiles, few steps, and Adam, which learns sooner (D5)."""
+    """The paper's values but for a narrow network, small tiles, few steps, and Adam (D5)."""
     from unet_paper.recipe import recipe_config  # torch, only now
 
     short = recipe_config(

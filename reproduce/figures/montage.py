@@ -20,8 +20,8 @@ PALETTE = {"merge": COLOURS[1], "split": COLOURS[0], "true membrane": "#b8b8b8"}
 SPREAD = 5  # pixels by which merges and splits are thickened, or they would not be seen
 
 
-def draw_montage(images, labels, probability, scores, path, titles):
-    """Draw up to three slices, spread over the stack, and save the figure; returns its path.
+def draw_montage(images, labels, probability, scores, path, titles, shown=None):
+    """Draw some slices of a stack and save the figure; returns its path.
 
     Parameters
     ----------
@@ -37,10 +37,14 @@ def draw_montage(images, labels, probability, scores, path, titles):
         The PNG to write.
     titles : list of str
         What the slices are called.
+    shown : iterable of int, optional
+        Indices of the slices that are drawn (default: up to three, spread over the stack).
     """
+    if shown is None:
+        shown = np.linspace(0, len(images) - 1, min(len(images), MOST_SLICES)).astype(int)
     warping, threshold = scores.warping_error, scores.v_rand.threshold or 0.0
     panels = []
-    for z in np.linspace(0, len(images) - 1, min(len(images), MOST_SLICES)).astype(int):
+    for z in shown:
         cells = segment(probability[z], threshold=threshold)
         merges, splits = (label(mask[z], connectivity=2).max() for mask in (warping.merges, warping.splits))
         panels += [
@@ -55,19 +59,21 @@ def draw_montage(images, labels, probability, scores, path, titles):
 
 def montage_of_record(record, data, out):
     """Draw the held-out slices of a record of Table 1 or of `quick`; returns the figure's path."""
-    slices = record.conditions["slices"]
-    labels, probability = data.labels[slices], read_images(out / record.prediction).array
-    scores, path = metrics.score(labels, probability), out / "figures" / "montage.png"
-    return draw_montage(data.images[slices], labels, probability, scores, path, [f"slice {z}" for z in slices])
+    return _montage_of_record(record, data, out, "montage.png")
 
 
 def worst_slice_of_record(record, data, out):
     """Draw the slice of a record with the lowest V_Rand; returns the figure's path."""
     worst = int(np.argmin(record.details["v_rand_by_slice"]))
-    z = record.conditions["slices"][worst]
-    labels, probability = data.labels[z : z + 1], read_images(out / record.prediction).array[worst : worst + 1]
-    scores, path = metrics.score(labels, probability), out / "figures" / "worst_slice.png"
-    return draw_montage(data.images[z : z + 1], labels, probability, scores, path, [f"slice {z}"])
+    return _montage_of_record(record, data, out, "worst_slice.png", [worst])
+
+
+def _montage_of_record(record, data, out, name, shown=None):
+    slices, by_slice = record.conditions["slices"], record.details["v_rand_by_slice"]
+    labels, probability = data.labels[slices], read_images(out / record.prediction).array
+    titles = [f"slice {z}, V_Rand {value:.3f}" for z, value in zip(slices, by_slice)]
+    scores = metrics.score(labels, probability)
+    return draw_montage(data.images[slices], labels, probability, scores, out / "figures" / name, titles, shown)
 
 
 def montage_of_methods(made, data, out):

@@ -33,7 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help=f"channels of the first level (default: {NetworkConfig.base_channels}; 16 take an eighth of the time)",
     )
-    parser.add_argument("--optimizer", choices=("sgd", "adam"), help="default: sgd, the paper's; adam learns sooner")
+    parser.add_argument(
+        "--optimizer", choices=("sgd", "adam"), help="default: sgd, the paper's; adam is the later tool's"
+    )
     parser.add_argument("--init", type=file_name, metavar="WEIGHTS.safetensors", help="network to go on from")
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="default: %(default)s")

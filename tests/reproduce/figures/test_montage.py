@@ -48,6 +48,20 @@ def test_a_row_shows_image_probability_cells_and_errors(panels):
     assert f"{SCORES.v_rand.value:.3f}" in panels["text"]
 
 
+def test_the_worst_slice_is_drawn_at_the_thresholds_of_the_stack(panels, tmp_path):
+    write_stack(tmp_path / "map.tif", PROBABILITY)
+    details = {"v_rand_by_slice": [0.9, 0.8, 0.7, 0.75, 0.9]}
+    record = Record("table1", "unet", {"slices": [1, 2, 3, 4, 5]}, prediction="map.tif", details=details)
+    images, labels = (np.pad(stack, ((1, 0), (0, 0), (0, 0))) for stack in (IMAGES / 255, LABELS))
+    data = SimpleNamespace(images=images, labels=labels)
+    montage.worst_slice_of_record(record, data, tmp_path)
+    (image, title), _, (cells, _), (errors, _) = panels["panels"]
+    np.testing.assert_array_equal(image, IMAGES[2] / 255)
+    assert title == "slice 3, V_Rand 0.700"
+    np.testing.assert_array_equal(cells, outlined(segment(PROBABILITY[2], threshold=SCORES.v_rand.threshold)))
+    np.testing.assert_array_equal(errors, montage.errors(LABELS[2], SCORES.warping_error, 2))
+
+
 def test_errors_are_counted_by_their_connected_places(panels):
     merges, splits = np.zeros((2, 1, 9, 9), bool)
     merges[0, [1, 2, 7], [1, 2, 7]] = True  # the first two touch at a corner
