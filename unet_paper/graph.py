@@ -80,7 +80,7 @@ class Graphed:
 
     def _beside(self):
         """Call the function on the stream of the later capture, in the order of the current one."""
-        current = torch.cuda.current_stream()
+        current = torch.cuda.current_stream(self.stream.device)
         self.stream.wait_stream(current)
         with torch.cuda.stream(self.stream):
             result = self.function()

@@ -5,6 +5,7 @@ momentum and step number continues to bit-identical weights. Draw and learning r
 places before a step and its loss is read later, so that a GPU need not wait.
 """
 
+import gc
 import json
 import math
 import signal
@@ -124,10 +125,11 @@ class Descent:
 
     def _rehearse(self):
         """One step of a copy, so that the choice of algorithms counts neither as time nor as peak memory."""
+        gc.collect()  # an earlier training and its graph refer to each other, and would count as this one's memory
         self.loss(deepcopy(self.model)).backward()
-        torch.cuda.synchronize()
+        torch.cuda.synchronize(self.drawn.device)
         torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats()
+        torch.cuda.reset_peak_memory_stats(self.drawn.device)
 
 
 def check_data(images: np.ndarray, labels: np.ndarray, seed: int) -> None:

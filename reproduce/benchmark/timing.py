@@ -93,7 +93,7 @@ class Bench:
         records.reset_peak_memory(self.device)
         try:
             form.check(self.device)
-            with arithmetic(tf32=form.tf32):
+            with arithmetic(tf32=form.tf32, search=form.precision == "bfloat16"):
                 measures = build()
         except (ImportError, RuntimeError) as error:  # a library, memory or an operation is missing
             skipped = {"skipped": str(error).strip().partition("\n")[0][:200]}
@@ -179,12 +179,15 @@ def on_gpu(device: str) -> bool:
 
 
 @contextmanager
-def arithmetic(*, tf32: bool):
-    """Whether float32 products on a GPU are rounded to TF32; cuDNN times its algorithms first, as in training."""
+def arithmetic(*, tf32: bool, search: bool = False):
+    """Whether float32 products on a GPU are rounded to TF32, and whether cuDNN times its algorithms first.
+
+    `reproduce` trains so in bfloat16; in float32 the search takes half a minute a row.
+    """
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("high" if tf32 else "highest")
     try:
-        with torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=tf32):
+        with torch.backends.cudnn.flags(enabled=True, benchmark=search, allow_tf32=tf32):
             yield
     finally:
         torch.set_float32_matmul_precision(before)

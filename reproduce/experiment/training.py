@@ -114,8 +114,6 @@ def _train_split(method, split, data, folder, seed, device, out, worker_of):
     commits = folder / "commits.txt"  # of every run with a part in this training: one may resume another's
     with open(commits, "a", encoding="utf-8") as file:
         file.write(records.commit_id() + "\n")
-    if device == "cuda":
-        torch.backends.cudnn.benchmark = True  # every tile has the same size
     records.reset_peak_memory(device)
     total = None if method.recipe.seconds else method.recipe.steps
     title = f"train {method.name} {split.name} seed {seed}"
@@ -129,9 +127,10 @@ def _train_split(method, split, data, folder, seed, device, out, worker_of):
             bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
             bar.update(step - bar.n)
 
-        model, curve = train(
-            method.recipe, images, labels, seed=seed, device=device, folder=folder, resume=True, report=report
-        )
+        with torch.backends.cudnn.flags(enabled=True, benchmark=device == "cuda"):  # every tile has the same size
+            model, curve = train(
+                method.recipe, images, labels, seed=seed, device=device, folder=folder, resume=True, report=report
+            )
     seconds = curve.seconds[-1] if curve.seconds else 0.0
     provenance = records.provenance(
         config=configuration(method, split, seed),

@@ -21,7 +21,8 @@ from unet_paper.tiff import read_images
 NEWEST = select.read(RESULTS / "records.jsonl")
 LONGEST = {r.name: r.steps for r in sorted(select.of(NEWEST, "table1"), key=lambda r: r.steps)}
 SUPERSEDED = [r for r in select.of(NEWEST, "table1") if "reading" in r.settings or r.steps < LONGEST[r.name]]
-GONE = {r.prediction for r in NEWEST if r.experiment in ("sweep", "learning-curve") or r in SUPERSEDED}  # not kept
+KEPT = {r.prediction for r in NEWEST if r.experiment not in ("sweep", "learning-curve") and r not in SUPERSEDED}
+GONE = {r.prediction for r in NEWEST} - KEPT
 SCORED = [r for r in NEWEST if r.prediction and r.volume == "train" and r.prediction not in GONE]
 PROVENANCE = dict.fromkeys(records.PROVENANCE, "something")
 

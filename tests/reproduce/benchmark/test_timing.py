@@ -79,16 +79,19 @@ def test_a_processor_computes_the_forms_it_is_fast_in(bench, monkeypatch, precis
     assert all(("skipped" in row.conditions) == (row.measures == {}) for row in rows.values())
 
 
-def test_a_row_computes_in_its_form(bench, gpu):
+def test_a_row_computes_in_its_form(bench, gpu, monkeypatch):
     def build():
-        return {"matmul": torch.get_float32_matmul_precision(), "convolution": torch.backends.cudnn.allow_tf32}
+        cudnn = torch.backends.cudnn
+        return {"matmul": torch.get_float32_matmul_precision(), "tf32": cudnn.allow_tf32, "search": cudnn.benchmark}
+
+    def measures(**form):
+        return {**bench.row("g", "n", {}, build, form=Form("a form", **form)).measures}
 
     before = build()
-    assert bench.row("g", "n", {}, build, form=Form("TF32", tf32=True)).measures == {
-        "matmul": "high",
-        "convolution": True,
-    }
-    assert bench.row("g", "n", {}, build).measures == {"matmul": "highest", "convolution": False}
+    monkeypatch.setattr(timing, "choose_precision", lambda device: "bfloat16")
+    assert measures(tf32=True) == {"matmul": "high", "tf32": True, "search": False}
+    assert measures() == {"matmul": "highest", "tf32": False, "search": False}
+    assert measures(precision="bfloat16") == {"matmul": "highest", "tf32": False, "search": True}
     with pytest.raises(ZeroDivisionError), arithmetic(tf32=True):
         _ = 1 / 0
     assert build() == before
