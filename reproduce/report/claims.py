@@ -1,12 +1,15 @@
 """What the paper claims, where, the command that checks it, and the verdict by the records.
 
-A claim is decided in one of three ways: it is proved by a test; a number stands beside the paper's; or the paired
-differences to a base stand beside their spread. It stays "measured" where a record cannot decide it: held-out
-slices of the training stack are not the test volume, and a processor is not a "recent GPU".
+A claim is decided in one of three ways: it is proved by a test; a number stands beside the paper's; or the 95 %
+confidence interval of the mean of paired differences to a base excludes zero. It stays "measured" where a record
+cannot decide it: held-out slices of the training stack are not the test volume, and a processor is not a "recent GPU".
 """
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
+
+from scipy import stats
 
 from reproduce.report import select, text
 from reproduce.report.select import Row, differences, spread, values
@@ -45,12 +48,13 @@ def beside_the_paper(holds: bool, decides: bool, evidence: str) -> Status:
 
 
 def by_differences(gains: list[tuple[str, list[float]]], evidence: str) -> Status:
-    """Decide by paired differences to a base: all metrics must be better, or all worse, by more than their spread."""
+    """Decide by paired differences to a base: with 95 % confidence all metrics must be better, or all worse."""
     votes = set()
     for metric, found in gains:
-        mean, deviation, _ = spread(found)
+        mean, deviation, count = spread(found)
         better = (mean < 0) if metric.endswith(("error", "pixels")) else (mean > 0)
-        votes.add(None if deviation is None or abs(mean) <= deviation else better)
+        half = math.inf if count < 2 else stats.t.ppf(0.975, count - 1) * deviation / math.sqrt(count)
+        votes.add(better if abs(mean) > half else None)
     return Status({(True,): HELD, (False,): NOT_HELD}.get(tuple(votes), MEASURED), evidence)
 
 
