@@ -24,7 +24,7 @@ def glance(rows: list[Row], numbers: list[dict]) -> str:
     published = {row.name: row for row in select.published(numbers)}
     theirs = [published["unet"], published["sliding-window"]]
     lines = [[f"{row.title}, the paper", *text.means([row], GLANCE), text.scored(row)] for row in theirs]
-    lines[0] += [f"{_paper(numbers, 'training_time')} h, NVidia Titan", f"{_paper(numbers, 'training_memory')} GB"]
+    lines[0] += [f"{_paper(numbers, 'training_time')} h, NVidia Titan", f"at most {_paper(numbers, 'training_memory')} GB"]
     shipped = {_recipe(row): row.weights for row in of(rows, "pretrained")[-1:]}
     for group in select.networks(rows)[: GLANCE_LINES - len(lines)]:
         first = group[0]
@@ -68,7 +68,7 @@ def cost(rows: list[Row], numbers: list[dict]) -> str:
     """What the trainings of Table 1 cost, and the prediction of a slice by its rotations."""
     ours = [row for row in of(rows, "table1") if not row.averaged]
     hours, size, second = (_paper(numbers, name) for name in ("training_time", "training_memory", "inference_time"))
-    paper = ["U-Net, the paper", "NVidia Titan", None, None, None, f"{hours} h", None, f"{size} GB"]
+    paper = ["U-Net, the paper", "NVidia Titan", None, None, None, f"{hours} h", None, f"at most {size} GB"]
     lines = [[*paper, f"below {second} s"]]
     for group in grouped(ours, lambda row: (select.key(row, ("rotations",)), row.device)).values():
         first, seconds = group[0], group[0].network_seconds

@@ -16,6 +16,7 @@ TITLES = common.SCORES | {
     "merge_pixels": "merge pixels",
     "split_pixels": "split pixels",
 }
+OPTIMIZERS = {"sgd": "momentum", "adam": "Adam"}
 DASH = "–"
 
 
@@ -182,8 +183,15 @@ def budget(row: Row) -> str:
 
 
 def scale(row: Row) -> str:
-    """How wide a network is and for how long it was trained."""
-    return f"{row.base_channels} base channels, {budget(row)}"
+    """How wide a network is, with which optimiser if one is stated, and for how long it was trained.
+
+    Examples
+    --------
+    >>> scale(Row("ablations", "base", "", budget=("steps", 2400), base_channels=16, settings={"optimizer": "adam"}))
+    '16 base channels, Adam, 2,400 steps'
+    """
+    optimizer = OPTIMIZERS.get(row.settings.get("optimizer"))
+    return ", ".join(filter(None, [f"{row.base_channels} base channels", optimizer, budget(row)]))
 
 
 def setting(row: Row) -> str:
@@ -194,7 +202,7 @@ def setting(row: Row) -> str:
     >>> setting(Row("ablations", "base", "", rotations="none", budget=("steps", 2400), base_channels=16))
     '16 base channels, 2,400 steps, rotations none'
     """
-    told = [condition(name, value) for name, value in row.settings.items() if name != "recipe"]
+    told = [condition(name, value) for name, value in row.settings.items() if name not in ("recipe", "optimizer")]
     return ", ".join([scale(row), *told, f"rotations {row.rotations}"])
 
 

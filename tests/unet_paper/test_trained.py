@@ -27,7 +27,10 @@ def copied(monkeypatch, tmp_path):
 
 
 def crop():
-    """A synthetic slice, so that no data of the challenge is needed; `CROP` is its map by the network, float16."""
+    """A synthetic slice, so that no data of the challenge is needed; `CROP` is its map by the network.
+
+    Of a new network: ``np.save(CROP, predict_stack(model, crop(), precision="float32", **statistics).astype("f2"))``.
+    """
     images, _ = make_phantom(1, 96, 80, seed=7)
     return images.astype(np.float32) / 255
 

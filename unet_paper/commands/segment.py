@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     choice.add_argument(
         "--threshold",
         type=float,
-        help="cells are above it, from 0 to 1 (default: the best on held-out slices of the network in the package)",
+        help="cells are above it, from 0 to 1 (default: the best of the recipe of the network in the package on held-out slices)",
     )
     choice.add_argument(
         "--labels", type=file_name, metavar="TRUE.tif", help="take the threshold of the best V_Rand against these"
@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace) -> None:
         print(f"threshold {threshold:.1f}: V_Rand {v_rand.value:.6f}")
     elif threshold is None:
         threshold = trained.pretrained_metadata()["held_out"]["thresholds"]["v_rand"]
-        print(f"threshold {threshold:.1f}, that of the network in the package")
+        print(f"threshold {threshold:.1f}, that of the recipe of the network in the package")
     cells = segment.segment(stack.array, threshold=threshold)
     write_stack(arguments.cells, cells, voxel_size=stack.voxel_size, unit=stack.unit)
     print(f"wrote {arguments.cells}: {cells.max(axis=(1, 2)).mean():.0f} cells a slice")

@@ -34,7 +34,7 @@ def test_the_command_writes_the_cells_with_their_voxel_size(folder, capsys, opti
     assert (written.voxel_size, written.unit) == ((50, 4, 4), "nm")
     told = capsys.readouterr().out
     assert f"{expected.max(axis=(1, 2)).mean():.0f} cells a slice" in told
-    assert ("threshold 0.5, that of the network in the package" in told) == (options == ())
+    assert ("threshold 0.5, that of the recipe of the network in the package" in told) == (options == ())
 
 
 def test_the_command_finds_the_threshold_of_the_best_v_rand(folder, capsys):
