@@ -24,7 +24,8 @@ def glance(rows: list[Row], numbers: list[dict]) -> str:
     published = {row.name: row for row in select.published(numbers)}
     theirs = [published["unet"], published["sliding-window"]]
     lines = [[f"{row.title}, the paper", *text.means([row], GLANCE), text.scored(row)] for row in theirs]
-    lines[0] += [f"{_paper(numbers, 'training_time')} h, NVidia Titan", f"at most {_paper(numbers, 'training_memory')} GB"]
+    hours, size = _paper(numbers, "training_time"), _paper(numbers, "training_memory")
+    lines[0] += [f"{hours} h, NVidia Titan", f"at most {size} GB"]
     shipped = {_recipe(row): row.weights for row in of(rows, "pretrained")[-1:]}
     for group in select.networks(rows)[: GLANCE_LINES - len(lines)]:
         first = group[0]

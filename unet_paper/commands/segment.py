@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     choice.add_argument(
         "--threshold",
         type=float,
-        help="cells are above it, from 0 to 1 (default: the best of the recipe of the network in the package on held-out slices)",
+        help="cells are above it, from 0 to 1 (default: of the packaged network's recipe, the best on held-out slices)",
     )
     choice.add_argument(
         "--labels", type=file_name, metavar="TRUE.tif", help="take the threshold of the best V_Rand against these"
