@@ -131,6 +131,11 @@ def runs_of(config, names, *, folds, seeds, sizes, n_slices, rotations):
     from reproduce.experiment.run import Run, splits
 
     methods = [(name, build(name, config)) for name in names]
+    base = build(BASE, config).recipe.digits
+    same = [name for name, method in methods if name != BASE and method.recipe.digits == base]
+    if same:
+        print(f"left out: {', '.join(same)}, the unchanged recipe by these settings")
+    methods = [(name, method) for name, method in methods if name not in same]
     experiment = "learning-curve" if sizes else "ablations"
     return [
         Run(

@@ -42,10 +42,11 @@ def run(arguments):
         digest = hashlib.sha256(WEIGHTS.read_bytes()).hexdigest()
         temporary.write_text(f"{digest}  {WEIGHTS.name}\n", encoding="ascii")
     print(f"wrote {WEIGHTS}; float16 changes a probability of the test volume by at most {change:.2g}")
+    kept = ("title", "base_channels", "recipe", "seeds", "steps", "train_slices", "volume", "slices")
     record = records.Record(
         "pretrained",
         final.name,
-        {name: told[name] for name in ("title", "recipe", "seeds", "steps", "train_slices", "volume", "slices")},
+        {name: told[name] for name in kept},
         measures={
             "parameters_count": sum(parameter.numel() for parameter in model.parameters()),
             "file_bytes": WEIGHTS.stat().st_size,

@@ -62,8 +62,11 @@ def files_of(new, out):
             continue
         if not (out / record.prediction).is_file():
             raise InputError(f"{out} lacks {record.prediction}, the map of a record; run the command for it again")
-        label = f"{record.name}-{record.conditions['recipe']}"
-        trainings = [(split, seed) for split in record.conditions["folds"] for seed in record.conditions["seeds"]]
+        told = record.conditions
+        if not {"recipe", "folds", "seeds"} <= told.keys():
+            raise InputError(f"the record of {record.prediction} is of an earlier form; it can't be published again")
+        label = f"{record.name}-{told['recipe']}"
+        trainings = [(split, seed) for split in told["folds"] for seed in told["seeds"]]
         curves = [Path("curves") / f"{label}-{split}-seed{seed}.csv" for split, seed in trainings]
         names |= dict.fromkeys([Path(record.prediction), *(name for name in curves if (out / name).exists())])
     return list(names)

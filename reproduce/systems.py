@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import partial
 
 from reproduce.baselines import METHODS, build_method
-from reproduce.experiment.options import add_run_arguments, connection, positive, recipe_arguments
+from reproduce.experiment.options import add_run_arguments, connection, departed, positive, recipe_arguments
 from unet_paper import shapes
 from unet_paper.command import whole
 from unet_paper.errors import InputError
@@ -82,6 +82,7 @@ def build(names, config, *, seconds=None):
                 raise
             print(f"left out: {error}")
             continue
+        method = departed(method, config) if name == "unet" else method
         methods.append(replace(method, recipe=replace(method.recipe, seconds=seconds)))
     return methods
 

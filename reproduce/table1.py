@@ -7,9 +7,8 @@ whose labels were hidden until after the paper: ``--test`` scores the maps where
 
 import argparse
 import re
-from dataclasses import replace
 
-from reproduce.experiment.options import add_run_arguments, connection, departures, recipe_arguments
+from reproduce.experiment.options import add_run_arguments, connection, departed, recipe_arguments
 from unet_paper.command import whole
 from unet_paper.errors import InputError
 
@@ -64,10 +63,7 @@ def run(arguments):
     if arguments.test:
         data = with_test_labels(data, arguments.data, arguments.rows)
     config = recipe_config(arguments.device, **recipe_arguments(arguments))
-    method, departed = build(config), departures(config)
-    if departed:
-        name = "-".join([method.name, *departed]).replace(" ", "-").lower()
-        method = replace(method, name=name, title=", ".join([method.title, *departed]))
+    method = departed(build(config), config)
     chosen = (every_slice(len(data.images)),) if final else splits(len(data.images), arguments.folds)
     width = {"base_channels": config.network.base_channels}
     row = Run("table1", method, chosen, seeds, tuple(arguments.rotations), width)

@@ -183,13 +183,9 @@ def load_checkpoint(path: Path, model: torch.nn.Module, optimizer: torch.optim.O
         changed = list(differences(state["configuration"], configuration))
         curve = Curve(**state["curve"])
     except (SafetensorError, KeyError, TypeError, ValueError, AttributeError, OSError) as error:
-        raise InputError(
-            f"{path} is not a checkpoint of this program ({error}); remove it or start anew with --no-resume"
-        ) from error
+        raise InputError(f"{path} is not a checkpoint of this program ({error}); remove it to start anew") from error
     if changed:
-        raise InputError(
-            f"{path} was trained with {', '.join(changed)}; use another folder, the same settings, or --no-resume"
-        )
+        raise InputError(f"{path} was trained with {', '.join(changed)}; use the same settings or remove it")
     weights = {n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")}
     check_shapes(path, weights, model.state_dict())
     restored = optimizer.state_dict()
@@ -199,9 +195,9 @@ def load_checkpoint(path: Path, model: torch.nn.Module, optimizer: torch.optim.O
             _, index, key = name.split(".", 2)
             restored["state"].setdefault(int(index), {})[key] = value
     if len({len(values) for values in curve}) > 1:
-        raise InputError(f"{path} is damaged: its curve is incomplete; use --no-resume")
+        raise InputError(f"{path} is damaged: its curve is incomplete; remove it to start anew")
     if tensors_sha256(tensors) != state.get("sha256"):
-        raise InputError(f"{path} is damaged: the SHA-256 of its tensors is not the recorded one; use --no-resume")
+        raise InputError(f"{path} is damaged: the SHA-256 of its tensors is not the recorded one; remove it")
     model.load_state_dict(weights)
     optimizer.load_state_dict(restored)
     for parameter, kept in optimizer.state.items():

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from unet_paper.errors import InputError
-from unet_paper.metrics._common import unit_interval
+from unet_paper.metrics._common import THRESHOLDS, unit_interval
 from unet_paper.metrics._proposal import Proposal
 
 
@@ -21,7 +21,8 @@ def segment(probability: npt.ArrayLike, *, threshold: float) -> npt.NDArray[np.u
     probability : array_like, shape (Z, H, W) or (H, W)
         Probability of cell: float in [0, 1], bool, or uint8, which counts as value / 255 in float32.
     threshold : float
-        A pixel belongs to a cell if its probability is above this value, at least 0 and below 1.
+        A pixel belongs to a cell if its probability is above this value, from 0 to 1, where 1 stands for the
+        challenge's last threshold, just below it.
 
     Returns
     -------
@@ -53,8 +54,9 @@ def segment(probability: npt.ArrayLike, *, threshold: float) -> npt.NDArray[np.u
     probability = np.asarray(probability)
     if probability.ndim not in (2, 3) or probability.size == 0:
         raise InputError(f"probability must be a non-empty (H, W) or (Z, H, W), not of shape {probability.shape}")
-    if not 0 <= threshold < 1:
-        raise InputError(f"threshold {threshold} must be at least 0 and below 1")
+    if not 0 <= threshold <= 1:
+        raise InputError(f"threshold {threshold} must be from 0 to 1")
+    threshold = min(threshold, THRESHOLDS[-1])
     planes = unit_interval(probability).reshape(-1, *probability.shape[-2:])
     labels = np.stack([Proposal(None, plane, threshold).thinned_segments for plane in planes])
     dtype = np.promote_types(np.uint16, np.min_scalar_type(labels.max()))

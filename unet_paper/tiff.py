@@ -118,7 +118,7 @@ def read_images(path: str | Path, *, full_range: float | None = None) -> Stack:
         )
     low, high = array.min(), array.max()
     if low < 0 or high > full:
-        raise InputError(f"{path} has {array.dtype} pixels from {low:g} to {high:g}; they must be 0 to {full:g}")
+        raise InputError(f"{path} has {array.dtype} pixels from {low:.9g} to {high:.9g}; they must be 0 to {full:g}")
     array = array.astype(np.float32, copy=False) if full == 1 else array / np.float32(full)
     if pixels.zero_is_white:
         array = 1 - array

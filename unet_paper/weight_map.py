@@ -131,7 +131,8 @@ def cells_from_membranes(labels: ArrayLike) -> np.ndarray:
     -------
     ndarray of int32, shape of `labels`
         0 is membrane; the cells of every slice are numbered from 1, so that the same number in two
-        slices means nothing. Across slices nearly all cells of a volume would be one component.
+        slices means nothing: give `unet_weight_map` one slice at a time. Across slices nearly all cells of
+        a volume would be one component.
 
     Raises
     ------

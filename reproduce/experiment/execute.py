@@ -75,7 +75,7 @@ def missing_rotations(run: Run, data, known: list[records.Record]) -> tuple[str,
     done = [record.conditions for record in known if is_of(record, run, data)]
     failed = any("outcome" in conditions for conditions in done)
     recorded = {conditions.get("rotations") for conditions in done}
-    return tuple(rotations for rotations in run.rotations if not failed and rotations not in recorded)
+    return tuple(rotations for rotations in dict.fromkeys(run.rotations) if not failed and rotations not in recorded)
 
 
 def results(run: Run, data, *, device: str, out: Path, resume: bool, failures: Failures) -> Iterator[records.Record]:

@@ -2,11 +2,16 @@
 
 import argparse
 import math
+from dataclasses import replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 from unet_paper.command import note, whole
 from unet_paper.config import ADAM, ROTATIONS, ExperimentConfig
 from unet_paper.engine import cluster
+
+if TYPE_CHECKING:
+    from reproduce.experiment.run import Method
 
 
 def positive(text: str) -> float:
@@ -98,3 +103,12 @@ def departures(config: ExperimentConfig) -> list[str]:
     if config.training.optimizer != paper.training.optimizer:
         words.append(config.training.optimizer.capitalize())
     return words
+
+
+def departed(method: "Method", config: ExperimentConfig) -> "Method":
+    """The U-Net's `method` under a name and title that tell how `config` departs from the paper's."""
+    words = departures(config)
+    if not words:
+        return method
+    name = "-".join([method.name, *words]).replace(" ", "-").lower()
+    return replace(method, name=name, title=", ".join([method.title, *words]))

@@ -220,10 +220,15 @@ def repeat_key(row: Row) -> Hashable:
 
 
 def latest(rows: Iterable[Row]) -> list[Row]:
-    """The last row of each map, or of each key and device: what is repeated replaces the earlier one."""
+    """The last row of each map, or of each key and device: what is repeated replaces the earlier one.
+
+    A map that was predicted again, without labels, keeps its scores.
+    """
     newest = {}
     for row in rows:
-        newest[(row.experiment, row.prediction) if row.prediction else (key(row), row.device)] = row
+        place = (row.experiment, row.prediction) if row.prediction else (key(row), row.device)
+        if row.scores or not (place in newest and newest[place].scores):
+            newest[place] = row
     return list(newest.values())
 
 
@@ -341,8 +346,8 @@ def against(rows: Iterable[Row], experiment: str, variant: str) -> list[tuple[Ro
 def networks(rows: Iterable[Row]) -> list[list[Row]]:
     """The best-documented rows of each network of Table 1, its seeds, on either volume; the best documented first.
 
-    The test volume comes first, then most slices, the present reading of the recipe, most seeds, the widest, the mean
-    of eight symmetries, and the newest.
+    The test volume comes first, then most slices, the present reading of the recipe, most seeds, the widest, most
+    steps, the mean of eight symmetries, and the newest.
     """
 
     def documented(group):
@@ -354,6 +359,7 @@ def networks(rows: Iterable[Row]) -> list[list[Row]]:
             now,
             len(group),
             first.base_channels,
+            first.steps or 0,
             first.rotations == "eight",
         )
 

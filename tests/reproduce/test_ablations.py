@@ -260,6 +260,14 @@ def test_conditions_tell_variants_of_one_recipe_apart_by_their_names():
     assert base.conditions == adam.conditions == settings  # of the recipe that is changed
 
 
+def test_a_change_that_the_settings_make_already_is_left_out(capsys):
+    training = replace(CONFIG.training, optimizer="adam", learning_rate=1e-4)
+    given = {"folds": [0], "seeds": [0], "sizes": None, "n_slices": 30, "rotations": ("none",)}
+    runs = ablations.runs_of(replace(CONFIG, training=training), ["base", "adam", "adam-1e-4"], **given)
+    assert [run.method.name for run in runs] == ["base", "adam"]
+    assert "left out: adam-1e-4, the unchanged recipe by these settings" in capsys.readouterr().out
+
+
 def test_the_learning_curve_trains_on_ever_more_slices_of_one_fold():
     runs = runs_of(["base", "no-elastic"], sizes=[1, 6, 24])
     assert listed(runs) == [

@@ -130,6 +130,14 @@ def test_a_map_that_is_missing_is_told_and_nothing_published(publish, runs, into
     assert not into.exists()
 
 
+def test_a_map_of_a_record_of_an_earlier_form_is_told_and_nothing_published(publish, runs, into, capsys):
+    earlier = Record("table1", "unet", {}, {}, {}, record().prediction, dict.fromkeys(PROVENANCE, "something"))
+    records.append(earlier, runs / "records.jsonl")
+    assert publish() == 2
+    assert f"the record of {earlier.prediction} is of an earlier form" in capsys.readouterr().err
+    assert not into.exists()
+
+
 @pytest.mark.parametrize("place", ["runs", "results"])
 def test_records_that_cannot_be_read_are_told_and_nothing_published(publish, runs, into, capsys, place):
     path = {"runs": runs, "results": into}[place] / "records.jsonl"

@@ -63,6 +63,13 @@ def test_the_width_and_rate_of_a_command_reach_the_unet(command, asked):
     assert configuration["schedule"] == {"name": "warmup_cosine", "peak": 0.5, "warmup": 3}
 
 
+def test_a_unet_that_departs_from_the_papers_has_a_name_of_its_own(command, asked):
+    assert command("--only unet fcn --base-channels 4 --optimizer adam --steps 9") == 0
+    ours, other = (run.method for run in asked[0])
+    assert (ours.name, ours.title) == ("unet-4-base-channels-adam", "U-Net (this reproduction), 4 base channels, Adam")
+    assert other.name == "fcn"
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

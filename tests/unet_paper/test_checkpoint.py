@@ -298,7 +298,7 @@ IMAGES, LABELS = small_stack()
 def test_a_checkpoint_of_other_settings_or_data_is_refused_and_kept(kept, recipe, options, message):
     before = kept.read_bytes()
     run = {"images": IMAGES, "labels": LABELS, "seed": 3} | options
-    with pytest.raises(InputError, match=f"was trained with {message}; use another folder"):
+    with pytest.raises(InputError, match=f"was trained with {message}; use the same settings"):
         train(small_recipe(**recipe), **run, folder=kept.parent, resume=True)
     assert kept.read_bytes() == before
 

@@ -72,6 +72,12 @@ def test_more_cells_than_16_bits_can_number_are_numbered_with_32():
     assert labels.max() == 258**2 > 65_535
 
 
+def test_a_threshold_of_1_is_the_last_of_the_challenge():
+    probability = np.array([[1, 0.99, 1]])
+    np.testing.assert_array_equal(segment(probability, threshold=1), [[1, 0, 2]])
+    np.testing.assert_array_equal(segment(probability, threshold=0.9999999999999999), [[1, 0, 2]])
+
+
 @pytest.mark.parametrize(
     ("probability", "threshold", "message"),
     [
@@ -81,7 +87,7 @@ def test_more_cells_than_16_bits_can_number_are_numbered_with_32():
         (np.ones((3, 3), np.uint8), 0.5, "only 0 and 1"),
         (np.ones(3), 0.5, r"shape \(3,\)"),
         (np.ones((0, 3)), 0.5, r"shape \(0, 3\)"),
-        *((np.ones((3, 3)), threshold, "must be at least 0 and below 1") for threshold in (-0.1, 1, np.nan)),
+        *((np.ones((3, 3)), threshold, "must be from 0 to 1") for threshold in (-0.1, 1.1, np.nan)),
     ],
 )
 def test_bad_input_is_one_sentence(probability, threshold, message):

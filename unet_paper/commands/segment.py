@@ -10,7 +10,7 @@ examples:
 import argparse
 from functools import partial
 
-from unet_paper.command import file_name
+from unet_paper.command import file_name, note
 from unet_paper.commands.common import add_file, check_output, progress, read_labels, read_probability
 from unet_paper.errors import InputError
 
@@ -47,6 +47,8 @@ def run(arguments: argparse.Namespace) -> None:
     elif threshold is None:
         threshold = trained.pretrained_metadata()["held_out"]["thresholds"]["v_rand"]
         print(f"threshold {threshold:.1f}, that of the recipe of the network in the package")
+    if empty := [z for z, plane in enumerate(stack.array) if float(plane.max()) <= threshold]:
+        note(f"nothing is above the threshold in slices {', '.join(map(str, empty))}; each counts as one cell")
     cells = segment.segment(stack.array, threshold=threshold)
     write_stack(arguments.cells, cells, voxel_size=stack.voxel_size, unit=stack.unit)
     print(f"wrote {arguments.cells}: {cells.max(axis=(1, 2)).mean():.0f} cells a slice")

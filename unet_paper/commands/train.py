@@ -11,7 +11,7 @@ examples:
 import argparse
 from contextlib import suppress
 
-from unet_paper.command import file_name, whole
+from unet_paper.command import file_name, note, whole
 from unet_paper.commands.common import STACK, add_file, print_scores, read_images, read_labels
 from unet_paper.config import NetworkConfig, TrainingConfig
 from unet_paper.errors import InputError
@@ -48,19 +48,27 @@ def run(arguments: argparse.Namespace) -> None:
     from unet_paper.files import locked, make_folder
     from unet_paper.tiff import check_same_shape
 
-    check_writable(arguments.weights, inputs=(arguments.images, arguments.labels))
+    inputs = filter(None, [arguments.images, arguments.labels, arguments.init])
+    check_writable(arguments.weights, inputs=inputs)
     if arguments.weights.suffix != ".safetensors":
         raise InputError(f"cannot write {arguments.weights}: weights are safetensors, so its name must end so")
     stack, labels = read_images(arguments.images), read_labels(arguments.labels).array
     images = stack.array
     check_same_shape(images, labels, str(arguments.images), str(arguments.labels))
-    truth = (labels > 0).astype(np.uint8)
     n_train = len(images) - (arguments.hold_out or 0)
     if n_train < 1:
         raise InputError(f"--hold-out {arguments.hold_out} leaves no slice; it must be below {len(images)}, the slices")
+    truth = (labels > 0).astype(np.uint8)
+    if truth[:n_train].min() == truth[:n_train].max():
+        raise InputError(
+            f"{arguments.labels} has no {'membrane' if truth[0].any() else 'cell'} in the slices to train on; "
+            "it must be 0 in membrane or background, anything else in cells"
+        )
+    if _cells_touch(labels):
+        note(f"cells of {arguments.labels} touch without 0 between them; there they are trained on as one")
     from tqdm import tqdm
 
-    from unet_paper.checkpoint import load_weights, save_weights
+    from unet_paper.checkpoint import CHECKPOINT, load_weights, save_weights
     from unet_paper.device import choose_device
     from unet_paper.recipe import paper_recipe, recipe_config
     from unet_paper.train import gray_statistics
@@ -107,14 +115,21 @@ def run(arguments: argparse.Namespace) -> None:
             metadata = gray_statistics(images[:n_train]) | {"recipe": recipe.configuration, "seed": arguments.seed}
             size = in_nanometres(stack.voxel_size, stack.unit)
             save_weights(arguments.weights, model, metadata | ({"voxel_nm": size} if size else {}))
-            for left in folder.iterdir():
-                left.unlink()
+            for own in (CHECKPOINT, f".{CHECKPOINT.removesuffix('.safetensors')}-*", ".tmp*"):
+                for left in folder.glob(own):
+                    left.unlink()
     finally:
         with suppress(OSError):  # it holds the checkpoint of a training that was stopped
             folder.rmdir()
     print(f"wrote {arguments.weights}: trained on {n_train} slices")
     if arguments.hold_out:
         _score_held_out(model, images[n_train:], truth[n_train:], metadata, device)
+
+
+def _cells_touch(labels):
+    """Whether pixels of different cells are neighbours in a slice."""
+    beside = [(labels[:, 1:], labels[:, :-1]), (labels[:, :, 1:], labels[:, :, :-1])]
+    return any(((a != b) & (a != 0) & (b != 0)).any() for a, b in beside)
 
 
 def _score_held_out(model, images, truth, metadata, device):

@@ -44,7 +44,7 @@ def unit_interval(probability: np.ndarray) -> np.ndarray:
         raise InputError("probability holds NaN; every pixel must lie in [0, 1]")
     if probability.min() < 0 or probability.max() > 1:
         low, high = probability.min(), probability.max()
-        raise InputError(f"probability spans {low:g} to {high:g}; every pixel must lie in [0, 1]")
+        raise InputError(f"probability spans {low:.9g} to {high:.9g}; every pixel must lie in [0, 1]")
     return probability.astype(np.float32)
 
 

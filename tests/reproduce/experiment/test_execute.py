@@ -51,6 +51,11 @@ def test_a_run_listed_twice_is_made_once(executed, run, work, recorded):
     assert len(recorded()) == len(work.predicted) == 1
 
 
+def test_rotations_named_twice_are_predicted_once(executed, run, work):
+    executed(replace(run, rotations=("eight", "eight")))
+    assert len(work.predicted) == 1
+
+
 def test_only_rotations_that_are_missing_are_predicted(executed, run, work, recorded):
     executed(run)
     (made,) = executed(replace(run, rotations=("none", "eight")))

@@ -69,11 +69,13 @@ def test_labels_of_the_test_volume_do():
     assert verdict("warping error", tested(0.0005), made()) == NOT_HELD
 
 
-def test_of_two_trainings_the_newer_counts():
-    older, newer = made(steps=100), made(steps=200)
-    newer = dataclasses.replace(newer, scores=newer.scores | {"pixel_error": 0.0123})
-    for rows in ([older, newer], [newer, older]):
-        assert ("0.0123" in status("pixel error", *rows).evidence) == (rows[-1] is newer)
+def test_of_two_trainings_the_longer_counts_and_of_equally_long_ones_the_newer():
+    one, other, trial = made(recipe="a"), made(recipe="b"), made(steps=100)
+    other = dataclasses.replace(other, scores=other.scores | {"pixel_error": 0.0123})
+    trial = dataclasses.replace(trial, scores=trial.scores | {"pixel_error": 0.9})
+    for rows in ([one, other, trial], [other, trial, one], [trial, other, one]):
+        evidence = status("pixel error", *rows).evidence
+        assert evidence.startswith("0.0123" if rows.index(other) > rows.index(one) else "0.0600")
 
 
 @pytest.mark.parametrize(("hours", "expected"), [(1, HELD), (11, NOT_HELD)])

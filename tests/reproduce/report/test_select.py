@@ -132,6 +132,13 @@ def test_of_two_records_of_one_map_the_newer_counts():
     assert select.latest([newer, elsewhere]) == [newer, elsewhere]
 
 
+def test_a_map_that_was_predicted_again_without_labels_keeps_its_scores():
+    scored = dataclasses.replace(made(), prediction="map.tif")
+    again = dataclasses.replace(scored, scores={})
+    assert select.latest([scored, again]) == [scored]
+    assert select.latest([again, scored]) == [scored]
+
+
 def test_a_repeated_measurement_replaces_the_earlier_one_on_the_same_device():
     kept = select.latest([made(v_rand=0.1), made(v_rand=0.2), made(v_rand=0.3, device=CPU)])
     assert [r.scores["v_rand"] for r in kept] == [0.2, 0.3]

@@ -80,3 +80,12 @@ def test_labels_of_another_shape_are_refused(folder, capsys):
     assert commands.main(["segment", "map.tif", "out.tif", "--labels", "bad.tif"]) == 2
     assert "they must be the same" in capsys.readouterr().err
     assert not (folder / "out.tif").exists()
+
+
+def test_slices_with_nothing_above_the_threshold_are_told(folder, capsys):
+    soft = read_stack("map.tif").array.copy()
+    soft[1] = soft[1] // 4
+    write_stack("low.tif", soft)
+    assert commands.main(["segment", "low.tif", "out.tif", "--threshold", "0.9"]) == 0
+    assert "note: nothing is above the threshold in slices 1; each counts as one cell" in capsys.readouterr().err
+    assert (read_stack("out.tif").array[1] == 1).all()

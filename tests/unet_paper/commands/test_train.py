@@ -130,6 +130,44 @@ def test_what_cannot_be_is_one_sentence_and_writes_nothing(train, tmp_path, caps
     assert sorted(path.name for path in tmp_path.iterdir()) == ["images.tif", "labels.tif"]
 
 
+@pytest.mark.parametrize(("value", "lacks"), [(0, "cell"), (2, "membrane")])
+def test_labels_without_membrane_or_without_cells_are_refused(train, stacks, tmp_path, capsys, value, lacks):
+    labels = stacks[1].copy()
+    labels[:2] = value
+    write_stack("labels.tif", labels)
+    assert train(*SMALL, "--hold-out", "1") == 2
+    assert f"labels.tif has no {lacks} in the slices to train on; it must be 0 in" in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["images.tif", "labels.tif"]
+
+
+def test_cells_that_touch_are_told(train, stacks, capsys):
+    assert train(*SMALL) == 0
+    assert "touch" not in capsys.readouterr().err
+    for axis in (1, 2):
+        labels = stacks[1].astype(np.uint16)
+        labels[(slice(None),) * axis + (slice(20, None),)] *= 2
+        write_stack("labels.tif", labels)
+        assert train(*SMALL) == 0
+        assert "cells of labels.tif touch without 0 between them" in capsys.readouterr().err
+
+
+def test_files_of_others_beside_the_checkpoint_stay(train, tmp_path):
+    folder = tmp_path / ".net-training"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "notes.txt").write_text("mine")
+    (folder / ".checkpoint-01234567.safetensors").write_text("of a training that was killed")
+    assert train(*SMALL) == 0
+    assert sorted(path.name for path in folder.iterdir()) == ["notes.txt", "sub"]
+
+
+def test_the_weights_that_a_training_goes_on_from_are_not_overwritten(train, tmp_path, capsys):
+    assert train(*SMALL) == 0
+    before = (tmp_path / "net.safetensors").read_bytes()
+    assert train(*SMALL, "--init", "net.safetensors") == 2
+    assert "it is net.safetensors, which is read" in capsys.readouterr().err
+    assert (tmp_path / "net.safetensors").read_bytes() == before
+
+
 def test_weights_of_another_depth_are_not_gone_on_from(train, tmp_path, capsys):
     network_file(tmp_path / "shallow.safetensors", 2, depth=2)
     assert train("--init", "shallow.safetensors", out="next.safetensors") == 2
