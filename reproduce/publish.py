@@ -64,7 +64,7 @@ def files_of(new, out):
             raise InputError(f"{out} lacks {record.prediction}, the map of a record; run the command for it again")
         told = record.conditions
         if not {"recipe", "folds", "seeds"} <= told.keys():
-            raise InputError(f"the record of {record.prediction} is of an earlier form; it can't be published again")
+            raise InputError(f"the record of {record.prediction} is of an earlier form; it cannot be published again")
         label = f"{record.name}-{told['recipe']}"
         trainings = [(split, seed) for split in told["folds"] for seed in told["seeds"]]
         curves = [Path("curves") / f"{label}-{split}-seed{seed}.csv" for split, seed in trainings]

@@ -110,7 +110,7 @@ def adds(variant: str, *metrics: str) -> Callable:
         points = []
         for size in select.by_size(base for base, _ in paired):
             gains, evidence = _gains([pair for pair in paired if pair[0].train_slices == size], metrics)
-            points.append((gains[:1], f"{evidence} on {size} training slice{'s' * (size > 1)}"))
+            points.append((gains[:1], f"{evidence} on {text.training_slices(size)}"))
         if not points:
             return Status()
         evidence = "; ".join(dict.fromkeys((points[0][1], points[-1][1], text.scale(paired[0][0]))))

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from reproduce.records import RESULTS
 from reproduce.report.select import PAPER, Row, grouped, published, read, read_numbers, repeat_key
-from reproduce.report.text import DECIMALS, scored, seeds, setting
+from reproduce.report.text import DECIMALS, scored, seeds, setting, training_slices
 from unet_paper.errors import InputError
 
 HIGHER_IS_BETTER = ("v_rand", "v_info", "v_rand_precision", "v_rand_recall")
@@ -103,7 +103,7 @@ def compare(first: list[Row], second: list[Row], tolerances: dict) -> tuple[list
 
 
 def _described(row):
-    run = f"{scored(row)}, seed {seeds(row)}, {setting(row)}"
+    run = f"{scored(row)}, seed {seeds(row)}, {training_slices(row.train_slices)}, {setting(row)}"
     return f"{row.experiment} {row.name}: " + (run if row.seeds else ", ".join(map(str, row.settings.values())))
 
 

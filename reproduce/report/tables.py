@@ -177,7 +177,7 @@ def methods(rows: list[Row], numbers: list[dict]) -> str:
         failed = [row for row in of(rows, "systems") if row.outcome and row.protocol == first.protocol]
         lines += [[row.title, row.outcome, text.seeds(row)] for row in failed]
         where = [text.scored(first), f"rotations {first.rotations}", first.device]
-        heading = ", ".join([text.budget(first), f"{first.train_slices} training slices", *where])
+        heading = ", ".join([text.budget(first), text.training_slices(first.train_slices), *where])
         measured = [group[0] for group in groups if "speed_ratio" in group[0].measures]
         speeds = [[row.title, *(text.measure_text(name, row.value(name)) for name in DENSE)] for row in measured]
         parts += [f"### {heading}", text.table(head, lines), _slice_table(groups)]

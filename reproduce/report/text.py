@@ -166,6 +166,17 @@ def scored(row: Row) -> str:
     return f"held-out slices {slices(row.slices)}"
 
 
+def training_slices(number: int | None) -> str:
+    """How many slices a network was trained on.
+
+    Examples
+    --------
+    >>> training_slices(1), training_slices(24)
+    ('1 training slice', '24 training slices')
+    """
+    return f"{DASH if number is None else number} training slice{'' if number == 1 else 's'}"
+
+
 def seeds(row: Row) -> str:
     """The seed of a row, or the seeds whose maps were averaged."""
     return (", ".join(map(str, row.seeds)) or DASH) + (" (maps averaged)" if row.averaged else "")

@@ -82,7 +82,7 @@ def test_a_row_of_another_seed_stands_in_where_there_is_none_of_the_same(tmp_pat
     assert "against" not in capsys.readouterr().out
     assert status(a, write(tmp_path / "other.jsonl", 0.97, seeds=[7])) == 0
     out = capsys.readouterr().out
-    assert "seed 7" in out
+    assert "seed 7, 24 training slices" in out
     assert "against seed 0" in out
     assert "against seed 1" in out
 
