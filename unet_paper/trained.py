@@ -107,7 +107,7 @@ def voxel_size_note(path: str | Path, voxel_size: tuple | None, unit: str | None
     'pixels of a.tif are 10 x 10 nm, but'
     >>> voxel_size_note("a.tif", (50, 5, 5), "nm", {"voxel_nm": [50, 4, 4]})
     """
-    own, trained = in_nanometres(voxel_size, unit), metadata.get("voxel_nm")
+    own, trained = in_nanometres(voxel_size, unit), in_nanometres(metadata.get("voxel_nm"), "nm")
     if not (own and trained) or all(1 / FAR <= a / b <= FAR for a, b in zip(own[1:], trained[1:])):
         return None
     sizes = [" x ".join(f"{size:.3g}" for size in sides[1:]) for sides in (own, trained)]

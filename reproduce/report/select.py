@@ -344,10 +344,12 @@ def against(rows: Iterable[Row], experiment: str, variant: str) -> list[tuple[Ro
 
 
 def networks(rows: Iterable[Row]) -> list[list[Row]]:
-    """The best-documented rows of each network of Table 1, its seeds, on either volume; the best documented first.
+    """The best-documented rows of each network of Table 1, its seeds, on either volume.
 
-    The test volume comes first, then most slices, the present reading of the recipe, most seeds, the widest, most
-    steps, the mean of eight symmetries, and the newest.
+    Networks of the present reading of the recipe come first, of these the widest.
+
+    Of the rows of a network the test volume comes first, then most slices, the present reading, most seeds, the widest,
+    most steps, the mean of eight symmetries, and the newest.
     """
 
     def documented(group):
@@ -364,7 +366,8 @@ def networks(rows: Iterable[Row]) -> list[list[Row]]:
         )
 
     newest_first = sorted(reversed(by_seed(scored(rows, "table1"))), key=documented, reverse=True)
-    return [groups[0] for groups in grouped(newest_first, lambda group: (group[0].name, group[0].volume)).values()]
+    best = [groups[0] for groups in grouped(newest_first, lambda group: (group[0].name, group[0].volume)).values()]
+    return sorted(best, key=lambda group: ("reading" in group[0].settings, -group[0].base_channels))
 
 
 def network(rows: Iterable[Row], name: str) -> list[Row]:

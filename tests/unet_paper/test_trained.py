@@ -105,4 +105,5 @@ def test_pixels_of_another_size_are_told_with_both_sizes(size, unit, far):
 
 
 def test_weights_that_do_not_say_their_pixel_size_are_compared_with_nothing():
-    assert voxel_size_note("stack.tif", (1, 1, 1), "mm", {}) is None
+    for unknown in ({}, {"voxel_nm": None}, {"voxel_nm": [0, 0, 0]}):
+        assert voxel_size_note("stack.tif", (1, 1, 1), "mm", unknown) is None

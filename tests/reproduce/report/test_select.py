@@ -218,6 +218,15 @@ def test_the_best_documented_rows_of_a_network_have_most_slices_then_seeds_then_
     assert select.networks([many[0], earlier]) == [[many[0]]]
     newer = made(v_rand=0.5, steps=4000)
     assert select.networks([few, newer, made("systems", "fcn")]) == [[newer]]
+    shorter = made(v_rand=0.5, steps=2000)
+    assert select.networks([newer, few]) == [[newer]]
+    assert select.networks([few, shorter]) == [[few]]
+
+
+def test_networks_of_the_present_reading_and_of_these_the_widest_come_first():
+    wide, narrow = made(), made(name="narrow", base_channels=16, slices=THIRTY)
+    earlier = made(name="earlier", reading="earlier", slices=THIRTY)
+    assert select.networks([earlier, narrow, wide]) == [[wide], [narrow], [earlier]]
 
 
 def test_the_fastest_slice_is_that_of_a_gpu():
