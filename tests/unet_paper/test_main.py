@@ -17,7 +17,7 @@ def test_help_says_what_files_may_be_shows_examples_and_every_default(capsys, co
     assert "None" not in shown
     assert "`" not in shown
     words = " ".join(shown.split()) + " "
-    network = "the best on held-out slices of the network in the package"
+    network = "of the packaged network's recipe, the best on held-out slices"
     defaults = {"weight-map": ["10", "5"], "score": ["all"], "predict": ["auto", "eight"], "segment": [network]}
     for default in defaults.get(command, []):
         assert f"default: {default})" in words or f"default: {default} " in words
