@@ -47,9 +47,10 @@ def run(arguments: argparse.Namespace) -> None:
     elif threshold is None:
         threshold = trained.pretrained_metadata()["held_out"]["thresholds"]["v_rand"]
         print(f"threshold {threshold:.1f}, that of the recipe of the network in the package")
-    if empty := [z for z, plane in enumerate(stack.array) if float(plane.max()) <= threshold]:
-        note(f"nothing is above the threshold in slices {', '.join(map(str, empty))}; each counts as one cell")
     cells = segment.segment(stack.array, threshold=threshold)
+    last = min(threshold, metrics.THRESHOLDS[-1])
+    if empty := [z for z, plane in enumerate(stack.array) if float(plane.max()) <= last]:
+        note(f"nothing is above the threshold in slices {', '.join(map(str, empty))}; each counts as one cell")
     write_stack(arguments.cells, cells, voxel_size=stack.voxel_size, unit=stack.unit)
     print(f"wrote {arguments.cells}: {cells.max(axis=(1, 2)).mean():.0f} cells a slice")
 
