@@ -89,7 +89,7 @@ def test_slices_with_nothing_above_the_threshold_are_told(folder, capsys):
     assert commands.main(["segment", "low.tif", "out.tif", "--threshold", "0.9"]) == 0
     assert "note: nothing is above the threshold in slices 1; each counts as one cell" in capsys.readouterr().err
     assert (read_stack("out.tif").array[1] == 1).all()
-    write_stack("full.tif", np.full_like(soft, 255))
+    write_stack("full.tif", np.ones_like(soft))
     for threshold, told in (("1", 0), ("5", 2)):
         assert commands.main(["segment", "full.tif", "out.tif", "--threshold", threshold]) == told
         assert "note: nothing" not in capsys.readouterr().err
