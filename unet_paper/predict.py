@@ -14,7 +14,7 @@ import torch
 from unet_paper.config import ROTATIONS
 from unet_paper.device import PRECISIONS, choose_precision, keep_freed_memory
 from unet_paper.elastic import resample, tile_coordinates
-from unet_paper.errors import InputError
+from unet_paper.errors import InputError, check_gray_values
 from unet_paper.overlap_tile import count_tiles, predict_overlap_tile
 
 SEVENTHS = [2 * math.pi * k / 7 for k in range(7)]  # radians
@@ -92,6 +92,7 @@ def predict_stack(
     images = np.asarray(images)
     if images.ndim != 3 or images.size == 0:
         raise InputError(f"the images have shape {images.shape}; it must be (Z, H, W), not empty")
+    check_gray_values(images, "the images")
     keep_freed_memory(device)
     model = model.to(device, memory_format=torch.channels_last).eval()
     done, total = 0, len(images) * sum(count_tiles(view, tile, stride) for view in views(images.shape[1:], rotations))

@@ -21,7 +21,7 @@ import torch
 
 from unet_paper.checkpoint import CHECKPOINT, Curve, load_checkpoint, save_checkpoint
 from unet_paper.device import keep_freed_memory
-from unet_paper.errors import InputError, Interrupted, NonFiniteLoss
+from unet_paper.errors import InputError, Interrupted, NonFiniteLoss, check_gray_values
 from unet_paper.graph import Graphed, make_capturable, set_learning_rate, write
 from unet_paper.isbi import pixel_sha256
 from unet_paper.recipe import Recipe
@@ -133,13 +133,12 @@ class Descent:
 
 
 def check_data(images: np.ndarray, labels: np.ndarray, seed: int) -> None:
-    """Raise `InputError` unless `images` and `labels` fit each other and `seed` is one."""
+    """Raise `InputError` unless `images` are gray values, `labels` fit them and `seed` is one."""
     if np.ndim(images) != 3 or np.shape(images) != np.shape(labels):
         raise InputError(
             f"images are {np.shape(images)} and labels {np.shape(labels)}; both must be (Z, H, W) of the same shape"
         )
-    if not np.isfinite(images).all():
-        raise InputError("the training images hold NaN or infinity; all gray values must be finite")
+    check_gray_values(np.asarray(images), "the training images")
     if not np.isin(labels, (0, 1)).all():
         raise InputError("the training labels hold other numbers than 0 (membrane) and 1 (cell)")
     if not 0 <= seed < 2**63:

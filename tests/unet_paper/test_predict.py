@@ -182,3 +182,16 @@ def test_a_prediction_does_without_the_compiler_of_torch_which_takes_seconds_to_
 def test_images_of_another_dimension_are_named(model):
     with pytest.raises(InputError, match=r"must be \(Z, H, W\)"):
         predict(model, np.zeros((5, 5), np.float32))
+
+
+@pytest.mark.parametrize(
+    ("pixels", "message"),
+    [
+        (np.full((1, 5, 5), 128, np.uint8), "the images are uint8; they must be float in .0, 1., 8-bit"),
+        (np.full((1, 5, 5), 128, np.float32), "the images span 128 to 128; every gray value must lie in .0, 1."),
+        (np.array([[[0.5, np.nan]]]), "the images span nan to nan"),
+    ],
+)
+def test_what_is_no_gray_value_is_named(model, pixels, message):
+    with pytest.raises(InputError, match=message):
+        predict(model, pixels)
