@@ -39,7 +39,7 @@ def make_phantom(n_slices, height, width, *, seed):
     Parameters
     ----------
     n_slices, height, width : int
-        Shape of the stack; at least 1 slice of 16 x 16 pixels.
+        Shape of the stack; at least 1 slice of 32 x 32 pixels.
     seed : int or numpy.random.Generator
         The same seed gives the same stack.
 
@@ -63,8 +63,8 @@ def make_phantom(n_slices, height, width, *, seed):
     >>> bool(images[labels == 0].mean() < images[labels == 255].mean())
     True
     """
-    if n_slices < 1 or min(height, width) < 16:
-        raise InputError(f"a phantom of {n_slices} slices of {height} x {width} is too small; legal: 1 of 16 x 16")
+    if n_slices < 1 or min(height, width) < 32:
+        raise InputError(f"a phantom of {n_slices} slices of {height} x {width} is too small; legal: 1 of 32 x 32")
     rng = np.random.default_rng(seed)
     plane = height, width
     centres = _cell_centres(rng, n_slices * SLICE_STEP, height, width)

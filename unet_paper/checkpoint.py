@@ -46,7 +46,7 @@ def save_weights(path: str | Path, model: torch.nn.Module, metadata: dict) -> No
         `UNet` are added as ``network``, and the SHA-256 of the weights, by which damage is noticed, as ``sha256``.
     """
     if type(model) is UNet:  # a variant would come back as the paper's network
-        metadata = {"network": asdict(model.config), **metadata}
+        metadata = metadata | {"network": asdict(model.config)}
     _write(Path(path), model.state_dict(), METADATA, metadata)
 
 

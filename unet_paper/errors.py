@@ -9,7 +9,7 @@ class InputError(ValueError):
 
 
 class Interrupted(Exception):
-    """Training was asked to stop; a checkpoint was written, and the same command continues it."""
+    """Training was asked to stop; if it has a folder, a checkpoint was written there, from which it continues."""
 
 
 class NonFiniteLoss(Exception):

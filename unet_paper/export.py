@@ -12,6 +12,7 @@ import json
 import logging
 import tempfile
 import warnings
+from copy import deepcopy
 from dataclasses import asdict
 from pathlib import Path
 
@@ -154,7 +155,7 @@ def _write_test_images(folder, model, metadata):
     side = 16 * period(depth)
     image = example_image(side, mean, std)[None]
     probability = predict_stack(
-        model,
+        deepcopy(model),
         image / np.float32(255),
         mean=mean,
         std=std,

@@ -7,6 +7,8 @@ and the sum is divided by the sum of the weights (S3).
 import torch
 import torch.nn.functional as F
 
+from unet_paper.errors import InputError
+
 
 def weighted_cross_entropy(logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     """Weighted mean of the pixel-wise softmax cross entropy.
@@ -25,6 +27,11 @@ def weighted_cross_entropy(logits: torch.Tensor, labels: torch.Tensor, weights: 
     Tensor, float32, ()
         ``sum_x w(x) (-log p_{l(x)}(x)) / sum_x w(x)``, in nats.
 
+    Raises
+    ------
+    InputError
+        If labels and weights differ in shape.
+
     References
     ----------
     Ronneberger, Fischer, Brox (2015), section 3, Equation 1, doi:10.1007/978-3-319-24574-4_28.
@@ -38,5 +45,7 @@ def weighted_cross_entropy(logits: torch.Tensor, labels: torch.Tensor, weights: 
     >>> round(float(weighted_cross_entropy(torch.zeros(1, 2, 1, 2), labels, weights)), 6)
     0.693147
     """
+    if weights.shape != labels.shape:
+        raise InputError(f"weights are {tuple(weights.shape)} and labels {tuple(labels.shape)}; both must be (N, H, W)")
     cost = F.cross_entropy(logits.float(), labels, reduction="none")  # (N, H, W)
     return (weights * cost).sum() / weights.sum()

@@ -87,8 +87,8 @@ def predict_stack(
     precision = precision or choose_precision(device)
     if precision not in PRECISIONS:
         raise InputError(f"precision is {precision!r}; it must be one of {', '.join(PRECISIONS)}")
-    if not std > 0:
-        raise InputError(f"std is {std}; it must be positive")
+    if not (math.isfinite(mean) and 0 < std < math.inf):
+        raise InputError(f"mean and std are {mean} and {std}; they must be finite, the second positive")
     images = np.asarray(images)
     if images.ndim != 3 or images.size == 0:
         raise InputError(f"the images have shape {images.shape}; it must be (Z, H, W), not empty")
@@ -123,6 +123,8 @@ def cell_probability(model: torch.nn.Module, piece: torch.Tensor, precision: str
     """Probability of cell (1, 1, h, w), float32, of what `model` gives to a piece (1, 1, H, W)."""
     with torch.autocast(piece.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
         logits = model(piece.contiguous(memory_format=torch.channels_last))
+    if logits.shape[1] != 2:
+        raise InputError(f"the network has {logits.shape[1]} classes; it must have 2, membrane and cell")
     return logits.float().softmax(1)[:, CELL : CELL + 1]
 
 

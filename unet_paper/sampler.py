@@ -14,6 +14,7 @@ import torch
 
 from unet_paper.config import AugmentationConfig
 from unet_paper.elastic import dense_displacement, draw_node_displacements, resample, spline_matrix, tile_coordinates
+from unet_paper.errors import InputError
 
 
 class Tile(NamedTuple):
@@ -41,6 +42,11 @@ class TileSampler:
     device : torch.device or str
         Where the stack is kept and tiles are made.
 
+    Raises
+    ------
+    InputError
+        If the three stacks differ in shape.
+
     Examples
     --------
     >>> stack = np.zeros((2, 64, 64), np.float32)
@@ -61,10 +67,16 @@ class TileSampler:
         augmentation: AugmentationConfig | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
+        shapes = [np.shape(stack) for stack in (images, labels, weights)]
+        if len(shapes[0]) != 3 or len(set(shapes)) != 1:
+            raise InputError(
+                "images, labels and weights are {}, {} and {}; all must be (Z, H, W) of the same shape".format(*shapes)
+            )
         self.augmentation = augmentation or AugmentationConfig()
-        self.images = torch.as_tensor(images, dtype=torch.float32, device=device)[:, None]  # (Z, 1, H, W)
-        self.labels = torch.as_tensor(np.asarray(labels), dtype=torch.float32, device=device)[:, None]
-        self.weights = torch.as_tensor(weights, dtype=torch.float32, device=device)[:, None]
+        self.images, self.labels, self.weights = (
+            torch.tensor(np.ascontiguousarray(stack, np.float32), device=device)[:, None]  # (Z, 1, H, W)
+            for stack in (images, labels, weights)
+        )
         self.margin = (input_size - output_size) // 2
         self.matrix = spline_matrix(input_size, self.augmentation.grid).to(device)
 

@@ -22,6 +22,7 @@ from unet_paper.files import atomic_write, check_readable
 WRITABLE = ("uint8", "uint16", "uint32", "float32")
 MOST_CHANNELS = 4  # of a composite; a longer axis C is a stack whose writer did not name its axes
 LARGEST_IMAGEJ = 2**32 - 2**25  # bytes of pixels; offsets of a TIFF that is not BigTIFF have 32 bits
+VOXEL_SIZES = 1e-9, 1e9  # in any unit; what a resolution of TIFF, a ratio of 32-bit numbers, can say
 LARGEST_LABEL = 2**53  # up to which floats are whole numbers one by one
 
 
@@ -229,7 +230,7 @@ def write_slices(
         (Z, H, W).
     dtype : {"uint8", "uint16", "uint32", "float32"}
     voxel_size : sequence of 3 floats, optional
-        Size of a voxel along (z, y, x), above 0.
+        Size of a voxel along (z, y, x), from 1e-9 to 1e9.
     unit : str, optional
         Unit of `voxel_size`.
 
@@ -239,24 +240,25 @@ def write_slices(
         If the type or shape is another, a slice holds NaN or infinity, or the file cannot be written; a
         file that was there stays as it was. Type and shape are checked before the first slice is taken.
     """
-    dtype = np.dtype(dtype)
+    dtype = np.dtype(dtype).newbyteorder("=")
     if dtype.name not in WRITABLE:
         raise InputError(f"cannot write pixels of the type {dtype}; the type must be one of {', '.join(WRITABLE)}")
     if len(shape) != 3 or 0 in shape:
         raise InputError(f"cannot write the shape {shape}; it must be (Z, H, W), not empty")
     metadata, resolution = {"axes": "ZYX"}, None
     if voxel_size is not None:
-        z, y, x = (float(size) for size in voxel_size)
-        if not (np.isfinite([z, y, x]).all() and min(x, y, z) > 0):
-            raise InputError(f"the voxel size is {(z, y, x)}; it must be three numbers above 0")
-        metadata["spacing"], resolution = z, (1 / x, 1 / y)
+        sizes = tuple(float(size) for size in voxel_size)
+        if len(sizes) != 3 or not all(VOXEL_SIZES[0] <= size <= VOXEL_SIZES[1] for size in sizes):
+            raise InputError(f"the voxel size is {sizes}; it must be three numbers from 1e-9 to 1e9")
+        metadata["spacing"], resolution = sizes[0], (1 / sizes[2], 1 / sizes[1])
     if unit:
         metadata["unit"] = "".join(c if c.isascii() else f"\\u{ord(c):04X}" for c in unit)  # ImageJ's spelling
     is_big = math.prod(shape) * dtype.itemsize > LARGEST_IMAGEJ
+    slices = iter(slices)
     with atomic_write(path) as temporary:
         tifffile.imwrite(
             temporary,
-            _finite(path, slices),
+            _checked(path, slices, shape, dtype),
             shape=shape,
             dtype=dtype,
             imagej=dtype != np.uint32 and not is_big,
@@ -267,6 +269,8 @@ def write_slices(
             resolution=resolution,
             maxworkers=1,  # so that each slice is compressed before the next is taken
         )
+        if next(slices, None) is not None:
+            raise InputError(f"cannot write {path}: there are more slices than the {shape[0]} of the shape")
 
 
 def check_same_shape(
@@ -356,11 +360,17 @@ def _gray_values(path, array, pixels):
     raise InputError(f"{path} has a palette of colours; it must have gray values")
 
 
-def _finite(path, slices):
-    for z, plane in enumerate(slices):
+def _checked(path, slices, shape, dtype):
+    for z in range(shape[0]):
+        plane = next(slices, None)
+        if plane is None:
+            raise InputError(f"cannot write {path}: there are {z} slices; the shape says {shape[0]}")
+        there, needed = f"{plane.dtype.name} {plane.shape}", f"{dtype.name} {tuple(shape[1:])}"
+        if there != needed:
+            raise InputError(f"cannot write {path}: slice {z} is {there}; it must be {needed}")
         if not np.isfinite(plane).all():
             raise InputError(f"cannot write {path}: slice {z} holds NaN or infinite pixels; all must be finite")
-        yield plane
+        yield plane.astype(dtype, copy=False)
 
 
 @contextmanager

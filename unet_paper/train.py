@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from unet_paper.checkpoint import CHECKPOINT, Curve, load_checkpoint, save_checkpoint
+from unet_paper.checkpoint import CHECKPOINT, Curve, check_shapes, load_checkpoint, save_checkpoint
 from unet_paper.device import keep_freed_memory
 from unet_paper.errors import InputError, Interrupted, NonFiniteLoss, check_gray_values
 from unet_paper.graph import Graphed, make_capturable, set_learning_rate, write
@@ -184,20 +184,22 @@ def train(
     Returns
     -------
     model : Module
+        In evaluation mode.
     curve : Curve
 
     Raises
     ------
     InputError
-        If the data are not as said, or the checkpoint belongs to other settings.
+        If the data are not as said, `weights` do not fit, or the checkpoint belongs to other settings.
     NonFiniteLoss
         If the loss became infinite or NaN.
     Interrupted
-        If SIGINT or SIGTERM arrived; the checkpoint holds the finished steps.
+        If SIGINT or SIGTERM arrived; the checkpoint in `folder` holds the finished steps.
 
     Notes
     -----
-    On Linux the process keeps the memory that it frees from then on, as `unet_paper.device.keep_freed_memory` says.
+    Every step seeds PyTorch's global generator. On Linux the process keeps the memory that it frees from then on, as
+    `unet_paper.device.keep_freed_memory` says.
 
     References
     ----------
@@ -205,11 +207,13 @@ def train(
     """
     descent = Descent(recipe, images, labels, seed=seed, device=device)
     model, optimizer = descent.model, descent.optimizer
-    begun = {"weights": None if weights is None else pixel_sha256(*(w.cpu().numpy() for w in weights.values()))}
-    configuration = {"seed": seed, "data": pixel_sha256(images, labels), **begun, **recipe.configuration}
-    configuration = json.loads(json.dumps(configuration))
+    begun = None
     if weights is not None:
+        check_shapes("weights", weights, model.state_dict())
         model.load_state_dict(weights)
+        begun = pixel_sha256(*(value.detach().float().cpu().numpy() for value in weights.values()))
+    configuration = {"seed": seed, "data": pixel_sha256(images, labels), "weights": begun, **recipe.configuration}
+    configuration = json.loads(json.dumps(configuration))
     checkpoint = Path(folder) / CHECKPOINT if folder is not None else None
     curve = Curve([], [], [])
     if resume and checkpoint is not None and checkpoint.exists():
@@ -252,7 +256,7 @@ def train(
                 raise Interrupted(f"stopped after step {step} of {goal}")
     if not all(torch.isfinite(value).all() for value in model.state_dict().values()):
         raise NonFiniteLoss(f"the weights are not finite after step {step} of the run with seed {seed}")
-    return model, curve
+    return model.eval(), curve
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from unet_paper import shapes
 from unet_paper.checkpoint import differences, load_weights
-from unet_paper.device import choose_device, choose_precision, keep_freed_memory
+from unet_paper.device import PRECISIONS, choose_device, choose_precision, keep_freed_memory
 from unet_paper.engine import run_tasks
 from unet_paper.errors import InputError
 from unet_paper.files import check_folder
@@ -115,6 +115,8 @@ def predict_volume(
     out = Path(out).absolute()
     if rotations not in ROTATIONS:
         raise InputError(f"rotations is {rotations!r}; for a volume it must be one of {', '.join(ROTATIONS)}")
+    if precision not in (None, *PRECISIONS):
+        raise InputError(f"precision is {precision!r}; it must be one of {', '.join(PRECISIONS)}")
     if not out.parent.is_dir():
         raise InputError(f"cannot write {out}: the folder does not exist")
     check_folder(out.parent)

@@ -294,11 +294,17 @@ def _warn_of_labels(labels, *, has_term_between_touching_cells):
                 "cells_from_membranes"
             )
         return
-    touching, pairs = np.sum([_touching(labels, axis) for axis in range(labels.ndim)], axis=0)
+    counts = [_touching(labels, axis) for axis in range(labels.ndim)]
+    touching, pairs = np.sum(counts, axis=0)
     if touching > FEW * pairs:
         _warn(
             "most neighbouring pixels have different labels, as in a gray image; labels give all pixels of a cell one "
             "number"
+        )
+    elif touching and labels.ndim == 3 and touching == counts[0][0]:
+        _warn(
+            "cells touch only from slice to slice, as in a stack of independent slices: give those one by one; of a "
+            "volume, background_only=False (--everywhere) puts the border term on such cells as well"
         )
     elif touching and not has_term_between_touching_cells:
         _warn(

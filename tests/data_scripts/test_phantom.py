@@ -61,15 +61,17 @@ def test_no_threshold_on_gray_values_segments_it(phantom, blur):
     assert metrics.v_rand(labels, stretched).value < 0.85
 
 
-@pytest.mark.parametrize("shape", [(0, 64, 64), (1, 15, 64), (1, 64, 15)])
+@pytest.mark.parametrize("shape", [(0, 64, 64), (1, 31, 64), (1, 64, 31)])
 def test_a_stack_too_small_is_refused(shape):
     with pytest.raises(InputError, match="too small"):
         make_phantom(*shape, seed=0)
 
 
-def test_the_smallest_stack_is_made():
-    images, labels = make_phantom(1, 16, 16, seed=0)
-    assert images.shape == labels.shape == (1, 16, 16)
+@pytest.mark.parametrize("seed", range(20))
+def test_the_smallest_stack_has_dark_membranes(seed):
+    images, labels = make_phantom(1, 32, 32, seed=seed)
+    assert images.shape == labels.shape == (1, 32, 32)
+    assert images[labels == 0].mean() < images[labels == 255].mean()
 
 
 def test_the_phantom_script_writes_the_challenges_four_files(tmp_path, monkeypatch):
@@ -92,7 +94,7 @@ def test_the_phantom_script_tells_bad_sizes_seeds_and_places(tmp_path, monkeypat
         (["--out", "made", "--slices", "0"], "too small"),
         (["--out", "made", "--size", "3"], "too small"),
         (["--out", "made", "--seed", "-1"], "seed -1"),
-        (["--out", "a-file", "--size", "16", "--slices", "1"], "cannot make"),
+        (["--out", "a-file", "--size", "32", "--slices", "1"], "cannot make"),
     ]:
         assert message in fails(capsys, write_phantom.main, *arguments)
     assert not Path("made").exists()

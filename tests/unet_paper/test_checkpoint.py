@@ -48,6 +48,13 @@ def test_weights_come_back_as_they_were(tmp_path, model):
     assert [p.name for p in path.parent.iterdir()] == ["net.safetensors"]
 
 
+def test_weights_saved_with_the_metadata_of_another_network_are_of_their_own_sizes(tmp_path, model):
+    save_weights(tmp_path / "net.safetensors", model, METADATA)
+    metadata = load_weights(tmp_path / "net.safetensors")[1]
+    save_weights(tmp_path / "wider.safetensors", UNet(base_channels=3), metadata)
+    assert load_weights(tmp_path / "wider.safetensors")[0].config.base_channels == 3
+
+
 def test_a_changed_byte_is_noticed_in_weights_and_in_checkpoints(tmp_path, model):
     path = tmp_path / "net.safetensors"
     save_weights(path, model, METADATA)

@@ -3,8 +3,10 @@
 import math
 
 import numpy as np
+import pytest
 import torch
 
+from unet_paper.errors import InputError
 from unet_paper.loss import weighted_cross_entropy
 
 
@@ -56,3 +58,9 @@ def test_logits_in_bfloat16_are_computed_on_in_float32():
     loss = weighted_cross_entropy(logits, labels, weights)
     assert loss.dtype == torch.float32
     assert loss == weighted_cross_entropy(logits.float(), labels, weights)
+
+
+@pytest.mark.parametrize("shape", [(3, 1, 4, 5), (4, 5), (3, 1, 1)])
+def test_weights_that_would_be_repeated_are_refused(shape):
+    with pytest.raises(InputError, match=r"labels \(3, 4, 5\); both must be"):
+        weighted_cross_entropy(torch.zeros(3, 2, 4, 5), torch.zeros(3, 4, 5, dtype=torch.int64), torch.ones(shape))

@@ -1,5 +1,6 @@
 """Prediction: one pass, averages over rotations, precision, and what is refused."""
 
+import math
 import os
 import subprocess
 import sys
@@ -158,7 +159,8 @@ def test_probabilities_are_in_range_and_progress_counts_every_tile(model, images
     [
         ({"precision": "half"}, "precision is 'half'; it must be one of bfloat16, float32"),
         ({"rotations": "six"}, "rotations is 'six'; it must be one of none, eight, seven"),
-        ({"std": 0}, "std is 0; it must be positive"),
+        ({"std": 0}, "mean and std are 0.4 and 0; they must be finite, the second positive"),
+        ({"mean": math.nan}, "mean and std are nan and 0.2; they must be finite"),
         ({"tile": 512}, "tile side 512 is not .* nearest legal output sides: 500, 516"),
         ({"stride": 0}, "stride 0 is not in 1 to 68"),
         ({"padding": "wrap"}, "padding 'wrap' is not one of reflect, zero"),
@@ -195,3 +197,9 @@ def test_images_of_another_dimension_are_named(model):
 def test_what_is_no_gray_value_is_named(model, pixels, message):
     with pytest.raises(InputError, match=message):
         predict(model, pixels)
+
+
+@pytest.mark.parametrize("n_classes", [1, 3])
+def test_a_network_of_other_classes_is_named(images, n_classes):
+    with pytest.raises(InputError, match=f"the network has {n_classes} classes; it must have 2, membrane and cell"):
+        predict(UNet(base_channels=1, n_classes=n_classes), images)

@@ -7,6 +7,7 @@ import torch
 from scipy import ndimage
 
 from unet_paper.config import AugmentationConfig
+from unet_paper.errors import InputError
 from unet_paper.sampler import TileSampler
 
 STILL = AugmentationConfig(sigma=0.0, rotation=0.0, gain=0.0, offset=0.0)
@@ -106,3 +107,28 @@ def test_the_next_draw_is_another(stack):
     sampler, generator = make(stack), np.random.default_rng(6)
     first, second = sampler.draw(generator), sampler.draw(generator)
     assert (first[:, 1:] != second[:, 1:]).all()
+
+
+def test_how_a_stack_lies_in_memory_does_not_matter_and_it_is_not_written_to(stack):
+    labels, weights = (stack > 0).astype(np.int32), np.abs(stack)
+    drawn = make(stack).draw(np.random.default_rng(0))
+    expected = make(stack)(drawn)
+    turned = [
+        array[:, ::-1, ::-1].copy()[:, ::-1, ::-1] for array in (stack, labels.astype(">i4"), weights.astype(">f4"))
+    ]
+    for array in turned:
+        array.flags.writeable = False
+    sampler = TileSampler(*turned, input_size=SIDE, output_size=OUTPUT)
+    for found, wanted in zip(sampler(drawn), expected, strict=True):
+        assert torch.equal(found, wanted)
+    sampler = make(stack)
+    stack[:] = 0
+    assert torch.equal(sampler(drawn).image, expected.image)
+
+
+@pytest.mark.parametrize(("part", "shape"), [(0, (40, 50)), (1, (3, 50, 40)), (1, (4, 40, 50)), (2, (3, 40, 40))])
+def test_stacks_of_different_shapes_are_refused(stack, part, shape):
+    stacks = [stack, stack, stack]
+    stacks[part] = np.zeros(shape, np.float32)
+    with pytest.raises(InputError, match=r"all must be .Z, H, W. of the same shape"):
+        TileSampler(*stacks)

@@ -362,6 +362,8 @@ def test_stack_and_labels_of_different_shape_are_refused():
         (GRAY.astype(np.float64), {}, "type float64"),
         (GRAY[0], {}, "shape"),
         (GRAY, {"voxel_size": (0, 4, 4)}, "voxel size"),
+        (GRAY, {"voxel_size": (4, 4)}, "voxel size is .* must be three numbers"),
+        (GRAY, {"voxel_size": (1, 1e-10, 1)}, "voxel size is .* from 1e-9 to 1e9"),
         (nan_pixel(GRAY), {}, "slice 1 holds NaN"),
         (np.full((1, 2, 2), np.inf, np.float32), {}, "slice 0 holds NaN or infinite"),
     ],
@@ -409,6 +411,28 @@ def test_shape_and_type_are_refused_before_a_slice_is_computed(tmp_path):
     for shape, dtype in [((2, 3), "uint8"), ((2, 3, 0), "uint8"), ((2, 3, 4), "float64")]:
         with pytest.raises(InputError, match="cannot write"):
             write_slices(tmp_path / "a.tif", slices(), shape=shape, dtype=dtype)
+
+
+@pytest.mark.parametrize(
+    ("slices", "message"),
+    [
+        ([], "there are 0 slices; the shape says 5"),
+        (GRAY[:1], "there are 1 slices; the shape says 5"),
+        ([*GRAY, GRAY[0]], "there are more slices than the 5 of the shape"),
+        ([GRAY[0].T], "slice 0 is uint8 .*; it must be uint8"),
+        (GRAY.astype(float), "slice 0 is float64 .*; it must be uint8"),
+    ],
+)
+def test_slices_that_are_not_as_announced_leave_nothing(tmp_path, slices, message):
+    with pytest.raises(InputError, match=message):
+        write_slices(tmp_path / "a.tif", slices, shape=GRAY.shape, dtype="uint8")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("dtype", [">u2", ">u4", ">f4"])
+def test_pixels_of_the_other_byte_order_are_written(tmp_path, dtype):
+    write_stack(tmp_path / "a.tif", GRAY.astype(dtype))
+    np.testing.assert_array_equal(read_stack(tmp_path / "a.tif").array, GRAY)
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError, InputError])

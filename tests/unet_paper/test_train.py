@@ -133,6 +133,7 @@ def test_the_network_computes_in_the_precision_of_the_recipe(precision, dtype):
     model, _ = train(recipe, *small_stack(), seed=0)
     assert model.output.dtype == dtype
     assert {weight.dtype for weight in model.parameters()} == {torch.float32}
+    assert not model.training
 
 
 def test_a_training_begins_from_the_weights_it_is_given():
@@ -141,7 +142,14 @@ def test_a_training_begins_from_the_weights_it_is_given():
     begun, curve = train(untrained, *small_stack(), seed=0, weights=other.state_dict())
     assert curve.loss == []
     assert torch.equal(begun.score.weight, other.score.weight)
+    assert train(untrained, *small_stack(), seed=0, weights=dict(other.bfloat16().named_parameters()))[1] == curve
     assert not torch.equal(begun.score.weight, train(untrained, *small_stack(), seed=0)[0].score.weight)
+
+
+def test_weights_of_another_network_are_refused():
+    recipe = small_recipe(steps=0, warmup_steps=0)
+    with pytest.raises(InputError, match=r"weights does not fit the network: contracting.0.0.bias is .2., needed: .4."):
+        train(recipe, *small_stack(), seed=0, weights=dict(UNet(base_channels=2).bfloat16().named_parameters()))
 
 
 class Clock:

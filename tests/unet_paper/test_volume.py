@@ -337,3 +337,11 @@ def test_weights_of_another_network_are_refused(folder, tmp_path):
     save_weights(tmp_path / "net.safetensors", UNet(base_channels=2, n_classes=3), STATISTICS)
     with pytest.raises(InputError, match="1 channel and 2 classes"):
         predict_volume(folder / "images.tif", tmp_path / "out.zarr", tmp_path / "net.safetensors")
+
+
+def test_another_precision_is_named(folder, tmp_path):
+    with pytest.raises(InputError, match="precision is 'float16'; it must be one of bfloat16, float32"):
+        predict_volume(
+            folder / "images.tif", tmp_path / "out.zarr", folder / "net.safetensors", **HOW | {"precision": "float16"}
+        )
+    assert not list(tmp_path.iterdir())

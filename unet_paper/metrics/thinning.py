@@ -43,7 +43,7 @@ def thin_borders(segments: np.ndarray) -> np.ndarray:
     """
     if not segments.any():
         return np.ones(segments.shape, np.int32)
-    grown = np.pad(segments.astype(np.int32), 1)
+    grown = np.pad(np.ascontiguousarray(segments, np.int32), 1)  # _grow works on its flat view
     queued = np.ones(grown.shape, bool)  # nothing outside the slice is ever appended
     queued[1:-1, 1:-1] = False
     _grow(grown, queued, np.empty(segments.size, np.int64))

@@ -156,7 +156,7 @@ def warp(cells: np.ndarray, probability: np.ndarray, threshold: float) -> tuple[
     distance = np.abs(probability[y, x].astype(np.float64) - threshold).astype(np.float32)
     order = np.argsort(-distance, kind="stable")
     remaining = (y[order] + 1) * (width + 2) + x[order] + 1
-    warped = np.pad(cells, 1)
+    warped = np.pad(np.ascontiguousarray(cells), 1)  # _warp works on its flat view
     n_remaining = _warp(warped, remaining, np.ones(warped.shape, bool), RING[:, 0] * (width + 2) + RING[:, 1], SIMPLE)
     y, x = np.divmod(remaining[:n_remaining], width + 2)
     return warped, y - 1, x - 1

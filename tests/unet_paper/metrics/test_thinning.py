@@ -19,6 +19,11 @@ def test_equals_the_queue_of_the_definition(foreground):
     np.testing.assert_array_equal(thin_borders(segments), oracle.thin(segments))
 
 
+def test_the_order_in_memory_does_not_matter():
+    segments = np.array([[1, 0, 0, 0, 2], [1, 0, 0, 0, 2]])
+    np.testing.assert_array_equal(thin_borders(np.asfortranarray(segments)), [[1, 1, 0, 2, 2]] * 2)
+
+
 def test_equals_the_queue_on_sparse_seeds_far_apart():
     rng = np.random.default_rng(0)
     for density in (0.003, 0.02, 0.1):

@@ -118,6 +118,13 @@ def test_equals_the_loop_on_larger_smooth_slices():
     check_against_loop(noise[:1] > 0, probability[:1])
 
 
+def test_the_order_of_cells_in_memory_does_not_matter():
+    cells, proposal = np.zeros((9, 8), np.int32), np.ones((9, 8), np.float32)
+    cells[2:4, 3:7] = 1
+    for found, expected in zip(warp(np.asfortranarray(cells), proposal, 0.5), warp(cells, proposal, 0.5), strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
 @settings(deadline=None, max_examples=40)
 @given(hnp.arrays(bool, (9, 8)), hnp.arrays(bool, (9, 8)))
 def test_warping_keeps_the_topology(labels, proposal):
