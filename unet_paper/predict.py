@@ -50,6 +50,7 @@ def predict_stack(
     rotations : {"eight", "seven", "none"}
         Average over the eight symmetries of the square, over 7 rotations by k * 360/7 degrees, or no average.
     device : str
+        As PyTorch names it: "cpu", "cuda", "cuda:1".
     precision : {"bfloat16", "float32"}, optional
         Of the network; the softmax and the average are float32. By default the one that is fast on `device`.
     tile, stride, depth, margin, padding
