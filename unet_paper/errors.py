@@ -20,15 +20,6 @@ class LabelWarning(UserWarning):
     """Labels are legal, but hardly what the caller means; the message says what to do."""
 
 
-def check_gray_values(images, name: str) -> None:
-    """Raise `InputError` unless the array `images`, which the message calls `name`, holds floats in [0, 1]."""
-    if images.dtype.kind != "f":
-        raise InputError(f"{name} are {images.dtype}; they must be float in [0, 1], 8-bit ones divided by 255")
-    low, high = images.min(), images.max()  # NaN passes through both
-    if not (low >= 0 and high <= 1):
-        raise InputError(f"{name} span {low:.9g} to {high:.9g}; every gray value must lie in [0, 1]")
-
-
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether Python, NumPy or PyTorch ran out of memory, on the processor or on a GPU.
 

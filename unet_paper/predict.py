@@ -14,8 +14,9 @@ import torch
 from unet_paper.config import ROTATIONS
 from unet_paper.device import PRECISIONS, choose_precision, keep_freed_memory
 from unet_paper.elastic import resample, tile_coordinates
-from unet_paper.errors import InputError, check_gray_values
+from unet_paper.errors import InputError
 from unet_paper.overlap_tile import count_tiles, predict_overlap_tile
+from unet_paper.tiff import check_gray_values
 
 SEVENTHS = [2 * math.pi * k / 7 for k in range(7)]  # radians
 CELL = 1  # channel of the cell class, S10

@@ -290,6 +290,22 @@ def check_same_shape(
         )
 
 
+def check_gray_values(images: np.ndarray, name: str) -> None:
+    """Raise `InputError` unless the array `images`, which the message calls `name`, holds floats in [0, 1].
+
+    Examples
+    --------
+    >>> check_gray_values(np.full((1, 4, 5), 128.0), "the images")
+    Traceback (most recent call last):
+    unet_paper.errors.InputError: the images span 128 to 128; every gray value must lie in [0, 1]
+    """
+    if images.dtype.kind != "f":
+        raise InputError(f"{name} are {images.dtype}; they must be float in [0, 1], 8-bit ones divided by 255")
+    low, high = images.min(), images.max()  # NaN passes through both
+    if not (low >= 0 and high <= 1):
+        raise InputError(f"{name} span {low:.9g} to {high:.9g}; every gray value must lie in [0, 1]")
+
+
 def _read(path):
     """The stack of a file as it is, and what the file says of its pixels."""
     path = Path(path)

@@ -21,10 +21,11 @@ import torch
 
 from unet_paper.checkpoint import CHECKPOINT, Curve, check_shapes, load_checkpoint, save_checkpoint
 from unet_paper.device import keep_freed_memory
-from unet_paper.errors import InputError, Interrupted, NonFiniteLoss, check_gray_values
+from unet_paper.errors import InputError, Interrupted, NonFiniteLoss
 from unet_paper.graph import Graphed, make_capturable, set_learning_rate, write
 from unet_paper.isbi import pixel_sha256
 from unet_paper.recipe import Recipe
+from unet_paper.tiff import check_gray_values
 
 READ_EVERY = {"cpu": 1, "cuda": 50}  # steps between readings of the loss, for which the CPU must wait for the device
 
