@@ -25,13 +25,12 @@ def unet_paper_fails(capsys, *arguments):
     return fails(capsys, commands.main, *arguments)
 
 
-def network_file(path, base_channels, said=None, about=None, **sizes):
-    """Weights of an untrained network that says in its metadata to have `said` channels, and what is `about` it."""
+def network_file(path, base_channels, about=None, **sizes):
+    """Weights of an untrained network, and what is `about` it."""
     torch = pytest.importorskip("torch")
     from unet_paper.checkpoint import save_weights
     from unet_paper.model import UNet
 
     torch.manual_seed(0)
-    network = {"in_channels": 1, "n_classes": 2, "base_channels": said or base_channels, "depth": 4, "dropout": 0.5}
-    metadata = {"network": network | sizes, "image_mean": 0.55, "image_std": 0.13, **(about or {})}
+    metadata = {"image_mean": 0.55, "image_std": 0.13, **(about or {})}
     save_weights(path, UNet(base_channels=base_channels, **sizes), metadata)

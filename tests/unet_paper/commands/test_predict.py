@@ -1,6 +1,7 @@
 """``unet-paper predict``: the map it writes slice by slice, its progress, and what it refuses."""
 
 import hashlib
+import json
 from functools import partial
 from pathlib import Path
 
@@ -190,9 +191,14 @@ def test_weights_that_are_not_safetensors_are_told(folder, capsys, weights):
 
 
 def test_weights_of_another_shape_are_told(folder, capsys):
-    network_file("other.safetensors", 2, said=3)
+    from safetensors.torch import load_file, save_file
+
+    network_file("other.safetensors", 2)
+    network = {"in_channels": 1, "n_classes": 2, "base_channels": 3, "depth": 4, "dropout": 0.5}
+    about = {"image_mean": 0.5, "image_std": 0.1, "network": network}
+    save_file(load_file("other.safetensors"), "other.safetensors", {"unet_paper": json.dumps(about)})
     arguments = ["predict", "images.tif", "out.tif", "--device", "cpu", "--weights", "other.safetensors"]
-    assert "other.safetensors" in unet_paper_fails(capsys, *arguments)
+    assert "other.safetensors does not fit the network" in unet_paper_fails(capsys, *arguments)
 
 
 @pytest.mark.parametrize("sizes", [{"in_channels": 3}, {"n_classes": 1}])
