@@ -37,11 +37,11 @@ GROUPS = {
 ARGUMENTS = {  # here, of commands that have none and of those that draw, whose modules import torch and matplotlib
     "list": {},
     "verify": {},
-    "figure1": {"--input-size": {"type": int, "default": 572, "help": "side of the tile, pixels (default: 572)"}},
+    "figure1": {"--input-size": {"type": whole(1), "default": 572, "help": "side of the tile, pixels (default: 572)"}},
     "figure2": {"--weights": {"type": Path, "help": "of a trained network (default: untrained, 8 channels)"}},
     "figure3": {
-        "--slice": {"type": int, "default": 0, "help": "slice of the training stack, from 0 (default: 0)"},
-        "--crop": {"type": int, "default": 256, "help": "side of the part that is drawn, pixels (default: 256)"},
+        "--slice": {"type": whole(0), "default": 0, "help": "slice of the training stack, from 0 (default: 0)"},
+        "--crop": {"type": whole(1), "default": 256, "help": "side of the part that is drawn, pixels (default: 256)"},
     },
     "elastic": {
         "--sigma": {
@@ -54,7 +54,7 @@ ARGUMENTS = {  # here, of commands that have none and of those that draw, whose 
         "stack": {"type": Path, "metavar": "STACK.tif"},
         "probability": {"type": Path, "metavar": "PROBABILITY.tif", "help": "written by unet-paper predict"},
         "labels": {"type": Path, "metavar": "LABELS.tif", "help": "written by unet-paper segment"},
-        "--slice": {"type": int, "default": 0, "help": "slice of the stack, from 0 (default: 0)"},
+        "--slice": {"type": whole(0), "default": 0, "help": "slice of the stack, from 0 (default: 0)"},
     },
 }
 COMMANDS = {name: module for group in GROUPS.values() for name, module in group.items()}

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 
 from reproduce.experiment.options import add_run_arguments, connection, recipe_arguments, recipe_conditions
+from reproduce.report.select import BASE
 from unet_paper.command import whole
 
 
@@ -42,7 +43,6 @@ class Ablation:
 
 NO_DEFORMATION = {"sigma": 0.0}
 SHIFTS_ONLY = {"rotation": 0.0, "gain": 0.0, "offset": 0.0, **NO_DEFORMATION}
-BASE = "base"
 CURVES = (BASE, "no-elastic", "shifts-only")  # of the learning curve
 ABLATIONS = {
     BASE: Ablation("U-Net, nothing changed"),

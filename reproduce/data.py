@@ -59,7 +59,7 @@ def with_test_labels(data: IsbiData, folder: Path | None, rows: tuple[int, int] 
 
 
 def load_example(folder: Path | None = None, n_slices: int = SLICES) -> Example:
-    """The first training slices, or synthetic ones without the data.
+    """The first training slices, or as many synthetic ones, up to the 30 of the challenge, without the data.
 
     Raises `InputError` if `folder` or ISBI2012_DIR is given and has no data, or the data is damaged.
     """
@@ -69,7 +69,7 @@ def load_example(folder: Path | None = None, n_slices: int = SLICES) -> Example:
         if folder is not None or "ISBI2012_DIR" in os.environ:
             raise
         print(f"note: a synthetic stack is used; {error}")
-        images, labels = make_phantom(n_slices, SIDE, SIDE, seed=0)
+        images, labels = make_phantom(min(n_slices, SLICES), SIDE, SIDE, seed=0)
         sha256 = {"synthetic": "seed 0"}
         return Example(images.astype(np.float32) / 255, (labels > 0).astype(np.uint8), "synthetic", sha256)
     data = load_data(folder)

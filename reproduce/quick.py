@@ -40,7 +40,7 @@ def run(arguments):
     from data_scripts.phantom import write_phantom
     from reproduce.baselines.unet import build  # torch, only now
     from reproduce.data import load_data
-    from reproduce.experiment.execute import execute
+    from reproduce.experiment.execute import execute, recorded
     from reproduce.experiment.run import Run, Split
     from reproduce.figures.montage import montage_of_record
     from reproduce.report import render
@@ -55,9 +55,9 @@ def run(arguments):
     trained = replace(build(config(arguments.device, arguments.steps)), name="quick", title="U-Net, narrow, trained")
     untrained = replace(trained, name="untrained", title="the same, untrained", recipe=replace(trained.recipe, steps=0))
     runs = [Run("quick", method, (split,), (arguments.seed,)) for method in (untrained, trained)]
-    made = execute(runs, data, device=arguments.device, out=out)
-    if made and made[-1].prediction:
-        print(f"figure: {montage_of_record(made[-1], data, out)}")
+    execute(runs, data, device=arguments.device, out=out)
+    for record in recorded(runs[-1:], data, out):
+        print(f"figure: {montage_of_record(record, data, out)}")
     render.render(out)
     print((out / "TABLES.md").read_text(encoding="utf-8"))
     print("A stack of your own, by the network in the package:")

@@ -8,6 +8,7 @@ import math
 import os
 import platform
 import resource
+import shlex
 import subprocess
 import sys
 from contextlib import suppress
@@ -169,7 +170,7 @@ def provenance(*, config, seed, data, device, wall_seconds, peak_bytes=None, com
 
 def command_line():
     """The command that runs, as a user types it."""
-    return " ".join(["python -m reproduce", *sys.argv[1:]])
+    return f"python -m reproduce {shlex.join(sys.argv[1:])}"
 
 
 def now():

@@ -10,8 +10,9 @@ import itertools
 
 from reproduce.experiment.options import add_worker_arguments, connection, positive, recipe_conditions
 from unet_paper.command import whole
-from unet_paper.config import ROTATIONS, ExperimentConfig
+from unet_paper.config import ADAM, ROTATIONS, ExperimentConfig
 
+RATES = [5e-4, 1e-3, 2e-3, 4e-3]
 NETWORK, TRAINING = ExperimentConfig().network, ExperimentConfig().training
 
 
@@ -19,7 +20,12 @@ def add_arguments(parser):
     """Arguments of the command beyond those it shares."""
     parser.add_argument("--fold", type=whole(0, 4), default=4, help="default: 4")
     parser.add_argument(
-        "--learning-rates", type=positive, nargs="+", default=[5e-4, 1e-3, 2e-3, 4e-3], metavar="RATE", help="peaks"
+        "--learning-rates",
+        type=positive,
+        nargs="+",
+        default=RATES,
+        metavar="RATE",
+        help=f"peaks (default: {' '.join(map(str, RATES))})",
     )
     parser.add_argument(
         "--steps", type=whole(1), nargs="+", default=[TRAINING.steps], help=f"default: {TRAINING.steps}"
@@ -30,7 +36,8 @@ def add_arguments(parser):
         nargs="+",
         default=[None],
         metavar="N",
-        help=f"steps (default: {TRAINING.warmup_steps}, at most a third of the training)",
+        help=f"steps (default: {TRAINING.warmup_steps}, of adam {ADAM['warmup_steps']}, "
+        "but at most a third of the training)",
     )
     parser.add_argument("--optimizer", choices=("sgd", "adam"), help="default: sgd, the paper's")
     parser.add_argument(

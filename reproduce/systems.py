@@ -10,12 +10,11 @@ from dataclasses import replace
 from functools import partial
 
 from reproduce.baselines import METHODS, build_method
+from reproduce.data import SIDE
 from reproduce.experiment.options import add_run_arguments, connection, departed, positive, recipe_arguments
 from unet_paper import shapes
 from unet_paper.command import whole
 from unet_paper.errors import InputError
-
-SLICE = 512  # side of an ISBI slice, pixels
 
 
 def add_arguments(parser):
@@ -33,7 +32,7 @@ def add_arguments(parser):
 def run(arguments):
     """Run the command."""
     from reproduce.data import load_data
-    from reproduce.experiment.execute import execute  # torch, only now
+    from reproduce.experiment.execute import execute, recorded  # torch, only now
     from reproduce.experiment.run import Run, splits
     from reproduce.figures.montage import montage_of_methods
     from unet_paper.recipe import recipe_config
@@ -61,9 +60,9 @@ def run(arguments):
         for seed in arguments.seeds or [arguments.seed]
         for method in methods
     ]
-    made = execute(runs, data, device=arguments.device, out=arguments.out, connect=connection(arguments))
-    if scored := [record for record in made if record.prediction]:
-        print(f"figure: {montage_of_methods(scored, data, arguments.out)}")
+    execute(runs, data, device=arguments.device, out=arguments.out, connect=connection(arguments))
+    if made := recorded(runs, data, arguments.out):
+        print(f"figure: {montage_of_methods(made, data, arguments.out)}")
 
 
 def build(names, config, *, seconds=None):
@@ -106,9 +105,9 @@ def cost(method, *, device):
 
     with torch.device("meta"):
         network = method.recipe.network().eval()
-    predict = {"tile": shapes.output_size(shapes.input_size_for(SLICE)), "margin": shapes.context()} | method.predict
-    whole = operations(predict["tile"] + 2 * predict["margin"])  # the one tile that holds a slice
-    measures = {"gflop_per_slice": whole / 1e9}
+    predict = {"tile": shapes.output_size(shapes.input_size_for(SIDE)), "margin": shapes.context()} | method.predict
+    one = operations(predict["tile"] + 2 * predict["margin"])  # the one tile that holds a slice
+    measures = {"gflop_per_slice": one / 1e9}
     if isinstance(network, SlidingWindow):
         network.train()  # window by window
         patchwise, dense = measure_speed(SlidingWindow(), device=device)
@@ -116,6 +115,6 @@ def cost(method, *, device):
             "patchwise_seconds_per_slice": patchwise,
             "dense_seconds_per_slice": dense,
             "speed_ratio": patchwise / dense,
-            "arithmetic_ratio": operations(WINDOW) * SLICE**2 / whole,
+            "arithmetic_ratio": operations(WINDOW) * SIDE**2 / one,
         }
     return measures

@@ -46,7 +46,7 @@ def run(arguments):
     """Run the command."""
     from reproduce.baselines.unet import build  # torch, only now
     from reproduce.data import load_data, with_test_labels
-    from reproduce.experiment.execute import execute
+    from reproduce.experiment.execute import execute, recorded
     from reproduce.experiment.run import Run, every_slice, splits
     from reproduce.figures.montage import montage_of_record
     from unet_paper.recipe import recipe_config
@@ -67,8 +67,8 @@ def run(arguments):
     chosen = (every_slice(len(data.images)),) if final else splits(len(data.images), arguments.folds)
     width = {"base_channels": config.network.base_channels}
     row = Run("table1", method, chosen, seeds, tuple(arguments.rotations), width)
-    made = execute(
+    execute(
         [row], data, device=arguments.device, out=arguments.out, resume=arguments.resume, connect=connection(arguments)
     )
-    if made and made[0].prediction and not final:
+    if not final and (made := recorded([row], data, arguments.out)):
         print(f"figure: {montage_of_record(made[0], data, arguments.out)}")

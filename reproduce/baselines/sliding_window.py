@@ -13,6 +13,7 @@ zero as half a cosine. Left out: foveation and non-uniform sampling of the windo
 output, median filter, and the average of several networks.
 """
 
+from dataclasses import asdict
 from functools import partial
 
 import numpy as np
@@ -21,11 +22,11 @@ import torch.nn.functional as F
 from torch import nn
 
 from reproduce.baselines.common import TILE
-from reproduce.benchmark.timing import Bench, arithmetic
+from reproduce.benchmark.timing import Bench, arithmetic, count_operations
 from reproduce.experiment.run import Method
 from unet_paper.errors import InputError
 from unet_paper.loss import weighted_cross_entropy
-from unet_paper.model import he_normal
+from unet_paper.model import UNet, he_normal
 from unet_paper.recipe import Recipe, warmup_cosine
 from unet_paper.sampler import Tile
 
@@ -34,13 +35,16 @@ KERNELS = (4, 5, 4, 4)
 MARGIN = WINDOW // 2
 BATCH = 128
 LEARNING_RATE = 0.02
-PATCH_MACS = 121_464_592  # multiply-adds of one window
-UNET_MACS = 150.43e9  # multiply-adds of the U-Net for one 572 tile
 
 
 def build(config):
-    """N4 with the U-Net's budget of multiply-adds: nine to ten small steps for each of the U-Net's."""
-    steps = max(1, round(config.training.steps * UNET_MACS / (BATCH * PATCH_MACS)))
+    """N4 with the arithmetic of the U-Net: nine to ten small steps for each of the paper's network."""
+    side = config.training.input_size
+    unet, windows = torch.empty(1, 1, side, side, device="meta"), torch.empty(BATCH, 1, WINDOW, WINDOW, device="meta")
+    with torch.device("meta"):
+        theirs, ours = UNet(**asdict(config.network)), SlidingWindow()
+    share = count_operations(lambda: theirs(unet)) / count_operations(lambda: ours.patchwise(windows))
+    steps = max(1, round(config.training.steps * share))
     recipe = Recipe(
         network=SlidingWindow,
         loss=weighted_cross_entropy,

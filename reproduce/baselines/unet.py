@@ -6,6 +6,7 @@ of its own it tells the network from its optimiser.
 
 from dataclasses import replace
 
+from reproduce.experiment.options import departed
 from reproduce.experiment.run import Method
 from unet_paper.config import ADAM
 from unet_paper.recipe import paper_recipe
@@ -20,5 +21,5 @@ def build_adam(config):
     """The paper's recipe but for its optimiser, learning rate and warm-up, which is at most a third of the training."""
     training = replace(config.training, **ADAM)
     training = replace(training, warmup_steps=min(training.warmup_steps, training.steps // 3))
-    method = build(replace(config, training=training))
-    return replace(method, name="unet-adam", title="U-Net with Adam")
+    adam = replace(config, training=training)
+    return departed(build(adam), adam)

@@ -70,6 +70,19 @@ def execute(
     return made
 
 
+def recorded(runs: list[Run], data, out: Path) -> list[records.Record]:
+    """The records of `runs` whose maps lie in `out`, in the order of the runs and of their rotations."""
+    known = [record for record in records.read(Path(out) / "records.jsonl") if record.prediction]
+    return [
+        record
+        for run in runs
+        for rotations in run.rotations
+        for record in known
+        if is_of(record, run, data) and record.conditions["rotations"] == rotations
+        if (Path(out) / record.prediction).exists()
+    ]
+
+
 def missing_rotations(run: Run, data, known: list[records.Record]) -> tuple[str, ...]:
     """The rotations of `run` that are not recorded; none if it is recorded as failed."""
     done = [record.conditions for record in known if is_of(record, run, data)]

@@ -19,8 +19,8 @@ ARROWS = 3  # the displacements are drawn longer by this factor
 
 def run(arguments):
     """Draw the figure."""
-    if not arguments.sigma >= 0:
-        raise InputError(f"standard deviation {arguments.sigma} must be at least 0")
+    if not 0 <= arguments.sigma <= SIDE:
+        raise InputError(f"standard deviation {arguments.sigma:g} must be in 0 to {SIDE} pixels")
     stack = load_example(arguments.data, n_slices=1)
     image, mask = stack.images[0, :SIDE, :SIDE], stack.labels[0, :SIDE, :SIDE]
     generator = np.random.default_rng(arguments.seed)

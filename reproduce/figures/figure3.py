@@ -10,12 +10,10 @@ from unet_paper.weight_map import cells_from_membranes, unet_weight_map
 
 def run(arguments):
     """Draw the figure."""
-    stack = load_example(arguments.data, n_slices=max(arguments.slice, 0) + 1)
-    if not 0 <= arguments.slice < len(stack.images):
-        raise InputError(f"slice {arguments.slice} must be in 0 to {len(stack.images) - 1}")
-    if arguments.crop < 1:
-        raise InputError(f"a crop of {arguments.crop} pixels is empty; it must be at least 1")
     z = arguments.slice
+    stack = load_example(arguments.data, n_slices=z + 1)
+    if z >= len(stack.images):
+        raise InputError(f"slice {z} must be in 0 to {len(stack.images) - 1}")
     image, mask, title = stack.images[z], stack.labels[z], f"{stack.title} {z}"
     cells = cells_from_membranes(mask)
     weights = unet_weight_map(cells)

@@ -34,7 +34,8 @@ def draw_charts(rows: list[Row], out: Path) -> list[Path]:
 
 def training_curve(paths: list[Path]) -> Figure | None:
     """Loss and learning rate of trainings against the step; the U-Net's where there are several."""
-    paths = ([path for path in paths if MAIN_RUN.match(path.name)] or list(paths))[:MOST_CURVES]
+    every = [path for path in paths if MAIN_RUN.match(path.name)] or list(paths)
+    paths = every[:MOST_CURVES]
     if not paths:
         return None
     figure = new_figure(8, 5)
@@ -51,9 +52,10 @@ def training_curve(paths: list[Path]) -> Figure | None:
         below.plot(step, rate, color=colour, lw=1.2)
     above.set(ylabel="weighted cross entropy", yscale="log")
     plain_log_ticks(above.yaxis, digits="234567")
-    above.set_title("Training loss", loc="left", fontsize=11)
+    named = "Training loss" if len(every) == len(paths) else f"Training loss, {len(paths)} of {len(every)} trainings"
+    above.set_title(named, loc="left", fontsize=11)
     above.legend(fontsize=8, frameon=False)
-    below.set(xlabel="step (one 572 x 572 tile)", ylabel="learning rate")
+    below.set(xlabel="step", ylabel="learning rate")
     for axes in (above, below):
         plain(axes).grid(alpha=0.3)
     return figure

@@ -1,7 +1,7 @@
 """Queries on records: which count, which belong together, and one face for old and new ones.
 
 A `Row` is a record whose conditions are fields. Records of the first form said slices, budget and device in
-words ("test 0-29", "fcn-720s", "AMD EPYC, 2 cores"); `as_row` translates them, and nothing else knows of it.
+words ("0-29", "fcn-720s", "AMD EPYC, 2 cores"); `as_row` translates them, and nothing else knows of it.
 """
 
 import statistics
@@ -99,9 +99,9 @@ def as_row(record: Record) -> Row:
 
     Examples
     --------
-    >>> row = as_row(Record("systems", "fcn-300s", {"slices": "test 0-1+24-25", "seconds": 300.0}))
-    >>> row.name, row.slices, row.volume, row.budget
-    ('fcn', (0, 1, 24, 25), 'test', ('seconds', 300.0))
+    >>> row = as_row(Record("systems", "fcn-300s", {"slices": "24-26", "seconds": 300.0}))
+    >>> row.name, row.slices, row.budget
+    ('fcn', (24, 25, 26), ('seconds', 300.0))
     """
     try:
         row = _translated(record)
@@ -118,7 +118,7 @@ def as_row(record: Record) -> Row:
 def _translated(record):
     source = {name: value for name, value in record.provenance.items() if value is not None}
     device, name = source.get("device", ""), record.name
-    left = {"title": name} | {name: value for name, value in record.conditions.items() if value is not None}
+    left = {"title": name} | record.conditions
     found = {"experiment": record.experiment, "scores": record.scores, "measures": record.measures}
     found |= {"prediction": record.prediction, "device": device, "peak_bytes": source.get("peak_bytes")}
     found |= {"device_kind": source.get("device_kind", "cpu" if device.endswith("cores") else "cuda")}
@@ -130,11 +130,11 @@ def _translated(record):
     if isinstance(left.get("slices"), str):
         if name in EARLIER or record.experiment == "sweep":
             left |= {"title": f"{left['title']}, earlier reading", "reading": "earlier"}
-        volume, _, runs = left["slices"].rpartition(" ")
-        ends = [map(int, run.split("-")) for run in runs.split("+")]
-        left |= {"volume": volume or "train", "slices": [z for first, last in ends for z in range(first, last + 1)]}
-    ((unit, amount),) = left.pop("budget", {"steps": left.pop("budget_steps", left.get("steps"))}).items()
-    left |= {"variant": name} if record.experiment == "ablations" and "variant" not in left else {}
+        first, last = map(int, left["slices"].split("-"))
+        left["slices"] = range(first, last + 1)
+    ((unit, amount),) = left.pop("budget", {"steps": left.get("steps")}).items()
+    if "variant" in left and (recipe := source.get("config", {}).get("recipe")):
+        left["precision"] = recipe["precision"]  # or a variant would be paired with another arithmetic
     found |= {one: tuple(left.pop(one)) for one in ("folds", "slices", "seeds") if one in left}
     found |= {one.name: left.pop(one.name) for one in fields(Row) if one.name in left}
     details = record.details
@@ -421,6 +421,6 @@ def fastest_slice(rows: Iterable[Row]) -> tuple[float, Row] | None:
 
 
 def benchmarks(rows: Iterable[Row]) -> list[list[Row]]:
-    """Rows of the benchmark by group of operations and device, of the groups that are shown."""
-    shown = [row for row in of(rows, "benchmark") if row.settings["group"] in BENCHMARKS]
+    """What the benchmark measured, by group of operations and device, of the groups that are shown."""
+    shown = [row for row in of(rows, "benchmark") if row.measures and row.settings["group"] in BENCHMARKS]
     return list(grouped(shown, lambda row: (row.settings["group"], row.device)).values())

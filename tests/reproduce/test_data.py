@@ -84,6 +84,13 @@ def test_without_the_data_the_stack_is_synthetic_and_said_so(tmp_path, monkeypat
     assert "a synthetic stack is used" in capsys.readouterr().out
 
 
+def test_the_synthetic_stack_has_no_more_slices_than_the_challenges(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("ISBI2012_DIR", raising=False)
+    monkeypatch.setattr("reproduce.data.SLICES", 2)
+    assert len(load_example(n_slices=10**6).images) == 2
+
+
 def test_the_data_is_read_where_it_is_named(tmp_path, capsys):
     write_phantom(tmp_path, n_slices=3, size=64, seed=0)
     stack = load_example(tmp_path, n_slices=2)

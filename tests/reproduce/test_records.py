@@ -138,6 +138,11 @@ def test_provenance_has_every_key_and_survives_json():
     assert made["device"].endswith("cores")
 
 
+def test_the_command_is_recorded_as_a_user_types_it(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["reproduce", "table1", "--data", "/my data", "--folds", "4"])
+    assert records.command_line() == "python -m reproduce table1 --data '/my data' --folds 4"
+
+
 def test_the_peak_of_memory_is_in_bytes(monkeypatch):
     status = SimpleNamespace(read_text=lambda **_: "VmPeak:\t9000 kB\nVmHWM:\t  2048 kB\nVmRSS:\t1000 kB\n")
     monkeypatch.setattr(records, "Path", {"/proc/self/status": status}.get)

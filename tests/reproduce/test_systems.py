@@ -64,9 +64,10 @@ def test_the_width_and_rate_of_a_command_reach_the_unet(command, asked):
 
 
 def test_a_unet_that_departs_from_the_papers_has_a_name_of_its_own(command, asked):
-    assert command("--only unet fcn --base-channels 4 --optimizer adam --steps 9") == 0
-    ours, other = (run.method for run in asked[0])
+    assert command("--only unet unet-adam fcn --base-channels 4 --optimizer adam --steps 9") == 0
+    ours, adam, other = (run.method for run in asked[0])
     assert (ours.name, ours.title) == ("unet-4-base-channels-adam", "U-Net (this reproduction), 4 base channels, Adam")
+    assert (adam.name, adam.title) == (ours.name, ours.title)
     assert other.name == "fcn"
 
 
@@ -100,6 +101,17 @@ def test_a_method_whose_library_is_missing_is_left_out_unless_it_is_the_only_one
     assert "left out: needs a library" in capsys.readouterr().out
     with pytest.raises(common.MissingLibrary, match="needs a library"):
         systems.build(["fcn"], ExperimentConfig())
+
+
+def test_the_montage_shows_methods_that_were_recorded_before_too(command, work, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(
+        "reproduce.figures.montage.montage_of_methods", lambda made, data, out: drawn.append([r.name for r in made])
+    )
+    monkeypatch.setattr("reproduce.systems.cost", lambda method, device: {})
+    words = "--base-channels 2 --folds 0 --steps 2 --only"
+    assert command(f"{words} unet") == command(f"{words} unet keras-unet") == 0
+    assert drawn == [["unet-2-base-channels"], ["unet-2-base-channels", "keras-unet"]]
 
 
 GFLOP = {  # of predicting one slice

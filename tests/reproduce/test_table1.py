@@ -102,6 +102,15 @@ def test_a_montage_is_drawn_of_what_was_scored(run, work, drawn, recorded, capsy
     assert "figure: montage.png" in capsys.readouterr().out
 
 
+def test_a_montage_that_was_not_drawn_is_drawn_of_what_is_recorded(run, work, drawn, recorded, tmp_path):
+    assert run("--folds", "1", "--rotations", "eight") == 0
+    assert run("--folds", "1", "--rotations", "none", "eight") == 0
+    assert [record.conditions["rotations"] for record in drawn] == ["eight", "none"]
+    (tmp_path / recorded()[1].prediction).unlink()
+    assert run("--folds", "1", "--rotations", "none") == 0
+    assert len(drawn) == 2
+
+
 def test_a_training_that_failed_is_recorded_and_has_no_montage(run, work, drawn, recorded):
     work.failing[0] = NonFiniteLoss("the loss is not finite at step 1")
     assert run("--folds", "1") == 0

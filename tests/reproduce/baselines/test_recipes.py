@@ -343,10 +343,12 @@ def test_steps_and_precision_are_those_of_the_configuration():
             assert recipe.steps == 500
 
 
-def test_the_sliding_window_has_the_unets_budget_of_arithmetic():
-    recipe = build_method("sliding-window", ExperimentConfig()).recipe
-    work = recipe.steps * recipe.batch * sliding_window.PATCH_MACS
-    assert work == pytest.approx(ExperimentConfig().training.steps * 150.43e9, rel=1e-3)
+@pytest.mark.parametrize(("width", "unet"), [(64, 150.43e9), (16, 9.44e9)])
+def test_the_sliding_window_has_the_unets_budget_of_arithmetic(width, unet):
+    paper = ExperimentConfig()
+    config = replace(paper, network=replace(paper.network, base_channels=width))
+    recipe = build_method("sliding-window", config).recipe
+    assert recipe.steps * recipe.batch * 121_464_592 == pytest.approx(paper.training.steps * unet, rel=1e-3)
 
 
 def test_adam_warms_up_for_a_third_of_a_short_training():

@@ -25,7 +25,8 @@ def test_the_elastic_figure_is_written(run, figures):
     assert (figures / "elastic.png").exists()
 
 
-def test_a_negative_deviation_is_refused(run, figures):
-    with pytest.raises(InputError, match="at least 0"):
-        run(elastic, "--sigma", "-1")
+@pytest.mark.parametrize("sigma", ["-1", "nan", "inf", "1e30"])
+def test_a_deviation_beyond_the_slice_is_refused(run, figures, sigma):
+    with pytest.raises(InputError, match="must be in 0 to 512 pixels"):
+        run(elastic, "--sigma", sigma)
     assert not figures.exists()

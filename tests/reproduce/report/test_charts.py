@@ -63,3 +63,11 @@ def test_curves_of_the_u_net_go_before_others(tmp_path):
         (tmp_path / f"{name}.csv").write_text("step,loss,learning_rate,seconds\n1,0.5,0.1,1\n2,0.4,0.1,2\n")
     above, _ = charts.training_curve(sorted(tmp_path.glob("*.csv"))).axes
     assert [text.get_text().split(" ")[0] for text in above.get_legend().get_texts()] == sorted(names[:2])
+
+
+def test_curves_that_find_no_room_are_counted(tmp_path):
+    for seed in range(7):
+        (tmp_path / f"unet-fold4-seed{seed}.csv").write_text("step,loss,learning_rate,seconds\n1,0.5,0.1,1\n")
+    above, _ = charts.training_curve(sorted(tmp_path.glob("*.csv"))).axes
+    assert len(above.get_legend().get_texts()) == 6
+    assert above.get_title("left") == "Training loss, 6 of 7 trainings"

@@ -67,6 +67,8 @@ def test_labels_of_the_test_volume_do():
 
     assert verdict("warping error", tested(0.0003)) == HELD
     assert verdict("warping error", tested(0.0005), made()) == NOT_HELD
+    part = tested(0.0003)
+    assert verdict("warping error", dataclasses.replace(part, settings=part.settings | {"rows": [67, 100]})) == MEASURED
 
 
 def test_of_two_trainings_the_longer_counts_and_of_equally_long_ones_the_newer():

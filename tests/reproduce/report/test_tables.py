@@ -221,21 +221,16 @@ def test_the_synthetic_stack_has_a_line_a_network():
 
 
 def test_benchmarks_have_a_table_for_each_group_and_device():
+    measures = {"step_seconds": 0.04, "peak_bytes": 2**30}
     records = [
-        made(
-            "benchmark",
-            "eager",
-            device=GPU,
-            measures={"step_seconds": 0.04, "peak_bytes": 2**30},
-            group="metrics",
-            batch=1,
-        ),
+        made("benchmark", "eager", device=GPU, measures=measures, group="metrics", batch=1),
         made("benchmark", "eager", device=CPU, measures={"step_seconds": 4.0}, group="metrics"),
     ]
     first, second = tables.benchmarks(records, []).removeprefix("### ").split("### ")
     assert (first.splitlines()[0], second.splitlines()[0]) == ("metrics, Some GPU", "metrics, Some CPU, 2 cores")
     assert list(lines(first)[0].values()) == ["eager", "1", "40.0 ms", "1.00 GiB"]
-    assert tables.benchmarks([made("benchmark", "MONAI UNet", group="alternatives")], []) == ""
+    assert tables.benchmarks([made("benchmark", "MONAI UNet", measures=measures, group="alternatives")], []) == ""
+    assert tables.benchmarks([made("benchmark", "eager", group="metrics", skipped="needs a GPU")], []) == ""
 
 
 def test_nothing_measured_is_no_table():
