@@ -66,7 +66,7 @@ def fetch(out: str | Path, source: str | Path | None = None) -> str:
     out : path-like
         Folder for the files; made if need be.
     source : path-like, optional
-        Folder to copy from. By default $ISBI2012_DIR if the files are there, else the archive is
+        Folder to copy from, whatever `out` holds. By default $ISBI2012_DIR if the files are there, else the archive is
         downloaded into `out`, where it stays for another time.
 
     Returns
@@ -80,7 +80,7 @@ def fetch(out: str | Path, source: str | Path | None = None) -> str:
         If the files can be had from nowhere, are not the challenge's, or cannot be written.
     """
     out = Path(out)
-    if all((out / name).exists() for name in SHA256):
+    if source is None and all((out / name).exists() for name in SHA256):
         for name in SHA256:
             try:
                 verify(out / name)

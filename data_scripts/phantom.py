@@ -14,7 +14,7 @@ import numpy as np
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 from scipy.spatial import cKDTree
 
-from unet_paper.command import exit_status
+from unet_paper.command import exit_status, file_name
 from unet_paper.errors import InputError
 from unet_paper.files import make_folder
 from unet_paper.tiff import write_stack
@@ -116,7 +116,7 @@ def main(argv=None):
     parser = argparse.ArgumentParser(
         prog="python -m data_scripts.phantom", description="Write a synthetic stack as the challenge's files."
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="made if need be")
+    parser.add_argument("--out", type=file_name, required=True, metavar="FOLDER", help="made if need be")
     parser.add_argument("--slices", type=int, default=30, help="slices of each stack (default: 30)")
     parser.add_argument("--size", type=int, default=512, help="height and width in pixels (default: 512)")
     parser.add_argument("--seed", type=int, default=0, help="default: 0")
@@ -124,6 +124,9 @@ def main(argv=None):
 
 
 def _write(arguments):
+    for name in (f"{part}-{kind}.tif" for part in ("train", "test") for kind in ("volume", "labels")):
+        if (arguments.out / name).exists():
+            raise InputError(f"{arguments.out} already holds {name}; it must be another folder, or remove the file")
     write_phantom(arguments.out, n_slices=arguments.slices, size=arguments.size, seed=arguments.seed)
     print(f"{arguments.out} now holds a synthetic stack in the challenge's format")
 

@@ -8,8 +8,8 @@ loss became infinite.
 
 import itertools
 
-from reproduce.experiment.options import add_worker_arguments, connection, positive, recipe_conditions
-from unet_paper.command import whole
+from reproduce.experiment.options import add_worker_arguments, connection, recipe_conditions
+from unet_paper.command import positive, whole
 from unet_paper.config import ADAM, ROTATIONS, ExperimentConfig
 
 RATES = [5e-4, 1e-3, 2e-3, 4e-3]

@@ -11,9 +11,9 @@ from functools import partial
 
 from reproduce.baselines import METHODS, build_method
 from reproduce.data import SIDE
-from reproduce.experiment.options import add_run_arguments, connection, departed, positive, recipe_arguments
+from reproduce.experiment.options import add_run_arguments, connection, departed, recipe_arguments
 from unet_paper import shapes
-from unet_paper.command import whole
+from unet_paper.command import positive, whole
 from unet_paper.errors import InputError
 
 

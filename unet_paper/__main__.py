@@ -1,6 +1,6 @@
 """The weight map of the U-Net paper, the scores of the ISBI 2012 challenge, and a network's training, prediction,
-cells and package. Stacks come and go as TIFF; volumes larger than memory are read as zarr or HDF5 too, and written as
-OME-Zarr.
+cells and package. Stacks come and go as TIFF; predict alone reads volumes larger than memory, as zarr or HDF5 too, and
+writes them as OME-Zarr.
 
 COMMAND --help has the options, their units and defaults, and examples.
 """

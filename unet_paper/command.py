@@ -3,6 +3,7 @@
 import argparse
 import ast
 import importlib.util
+import math
 import os
 import signal
 import sys
@@ -119,6 +120,17 @@ def whole(least: int, most: int = 2**63 - 1) -> Callable[[str], int]:
 
     number.__name__ = "whole number"  # argparse: "invalid whole number value"
     return number
+
+
+def positive(text: str) -> float:
+    """The type of an argument that is a finite number above 0."""
+    value = float(text)
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} must be finite and above 0")
+    return value
+
+
+positive.__name__ = "number"
 
 
 def note(text: str) -> None:

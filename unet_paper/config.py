@@ -1,7 +1,7 @@
 """The paper's values, each with its section, and the choices made where the paper is silent.
 
-A name S1, S2, ... refers to the silence of that number in DEVIATIONS.md. Values that the paper
-prints stand here and nowhere else.
+A name S1, S2, ... refers to the silence of that number in DEVIATIONS.md. Commands take the
+values of the paper from here.
 """
 
 from dataclasses import dataclass, field

@@ -41,7 +41,8 @@ OPSET = 18  # the lowest that torch exports
 PIXELS = "Pixels of about {:g} x {:g} nm, as those of the images the network was trained on."
 OTHER_PIXELS = "Pixels of about the size of those the network was trained on."
 SCORED = (
-    "A network of the same recipe has these scores on slices it was not trained on. The package averages no rotations."
+    "Scores on slices that were not trained on, of this network or another of its recipe. "
+    "The package averages no rotations."
 )
 UNSCORED = "The weights come with no score on slices that the network was not trained on."
 ISBI_TERMS = (
@@ -286,5 +287,7 @@ def _listed(values):
 
 
 def _is_isbi(metadata):
-    data = metadata.get("data")
-    return isinstance(data, dict) and data.get("train-volume") == ISBI_IMAGES
+    """Whether the network, or the one that it went on from, was trained on the challenge's images."""
+    data, past = metadata.get("data"), metadata.get("init")
+    trained = isinstance(data, dict) and data.get("train-volume") == ISBI_IMAGES
+    return trained or (isinstance(past, dict) and _is_isbi(past))

@@ -1,4 +1,4 @@
-"""Overlap-tile (section 2, Figure 2): seamless segmentation of images of any size, tile by tile.
+"""Overlap-tile (section 1, Figure 2): seamless segmentation of images of any size, tile by tile.
 
 Valid convolutions return less than they see, so every tile is given the context its output needs;
 where the image ends, the context is the mirrored image (S11). Tiles are gathered by mirrored indices:
@@ -74,7 +74,7 @@ def predict_overlap_tile(
 
     References
     ----------
-    Ronneberger, Fischer, Brox (2015), section 2, doi:10.1007/978-3-319-24574-4_28.
+    Ronneberger, Fischer, Brox (2015), section 1, doi:10.1007/978-3-319-24574-4_28.
 
     Examples
     --------

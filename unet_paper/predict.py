@@ -1,4 +1,4 @@
-"""Segmentation (sections 2 and 4): stacks through a trained network, averaged over rotated versions.
+"""Segmentation (sections 1 and 4): stacks through a trained network, averaged over rotated versions.
 
 Every slice is segmented by overlap-tile. The paper averages "7 rotated versions of the input data"; the
 default here are the eight symmetries of the square, which need no interpolation (D3). Probabilities
@@ -75,7 +75,7 @@ def predict_stack(
 
     References
     ----------
-    Ronneberger, Fischer, Brox (2015), sections 2 and 4, doi:10.1007/978-3-319-24574-4_28.
+    Ronneberger, Fischer, Brox (2015), sections 1 and 4, doi:10.1007/978-3-319-24574-4_28.
 
     Examples
     --------

@@ -340,7 +340,8 @@ def _read(path):
         raise InputError(f"{path} is empty: its shape is {array.shape}")
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise InputError(f"{path} holds NaN or infinite pixels; all must be finite")
-    return Stack(array.reshape(-1, *array.shape[-2:]), voxel_size, unit), pixels
+    sides = [side for _, side in named]
+    return Stack(array.reshape(-1, *sides[-2:]), voxel_size, unit), pixels
 
 
 def _pixels(tiff, array):
@@ -412,18 +413,19 @@ def _first_sentence(message):
 def _voxel_size(tiff):
     """Size along (z, y, x) and unit from the metadata of ImageJ, OME or tifffile; None where not given."""
     if tiff.is_ome:
-        pixels = _ome_pixels(tiff)
+        pixels = _ome_pixels(tiff).attrib
         z, y, x = (pixels.get(f"PhysicalSize{axis}") for axis in "ZYX")
-        if y is None or x is None:
+        units = {pixels[name] for axis in "ZYX" if (name := f"PhysicalSize{axis}Unit") in pixels} or {"µm"}
+        if y is None or x is None or len(units) > 1:
             return None, None
-        return (float(z or 1), float(y), float(x)), pixels.get("PhysicalSizeXUnit", "µm")
+        return (float(z or 1), float(y), float(x)), units.pop()
     metadata = tiff.imagej_metadata or (tiff.shaped_metadata or ({},))[0]
     unit, spacing = metadata.get("unit"), metadata.get("spacing")
     per_pixel = [_inverse(tiff.pages.first.tags.get(name)) for name in ("YResolution", "XResolution")]
     if None in per_pixel or (unit in (None, "", "pixel") and spacing is None):
         return None, None
     unit = str(unit).replace("\\u00B5", "µ") if unit else None
-    return (float(spacing or 1), *per_pixel), unit
+    return (abs(float(spacing or 1)), *per_pixel), unit  # ImageJ has a sign there for the direction
 
 
 def _inverse(tag):

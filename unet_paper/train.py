@@ -238,7 +238,7 @@ def train(
             step += 1
             place = schedule(step)
             stopping, ended = stop.is_set(), place >= recipe.steps  # a later signal is served after the next step
-            if len(unread) < READ_EVERY[descent.kind] and not (stopping or ended):
+            if len(unread) < READ_EVERY.get(descent.kind, 1) and not (stopping or ended):
                 continue
             values = torch.stack(unread).tolist()
             unread.clear()

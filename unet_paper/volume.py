@@ -10,7 +10,7 @@ the whole slice.
 import hashlib
 import platform
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from itertools import product
@@ -25,7 +25,7 @@ from unet_paper.checkpoint import differences, load_weights
 from unet_paper.device import PRECISIONS, choose_device, choose_precision, keep_freed_memory
 from unet_paper.engine import run_tasks
 from unet_paper.errors import InputError
-from unet_paper.files import check_folder
+from unet_paper.files import check_folder, locked
 from unet_paper.model import UNet
 from unet_paper.overlap_tile import check_tile, mirrored
 from unet_paper.predict import average_of_eight, cell_probability
@@ -105,8 +105,8 @@ def predict_volume(
     Raises
     ------
     InputError
-        If something is illegal, `out` was begun with other weights, rotations or input, or a block cannot be read or
-        written; blocks that are finished stay.
+        If something is illegal, `out` was begun with other weights, rotations or input, another process fills it, or a
+        block cannot be read or written; blocks that are finished stay.
 
     References
     ----------
@@ -144,16 +144,20 @@ def predict_volume(
         manifest["precision"] = precision or begun.get("precision")
         if changed := list(differences(begun, manifest)):
             raise InputError(f"{out} was begun with {', '.join(changed)}; it must be the same, or OUT be another")
-        missing = missing_blocks(out, blocks, block)
-        if not missing:
-            return
-    with connect() as client:
+    with ExitStack() as held:
+        if begun is not None:
+            held.enter_context(locked(out))
+            missing = missing_blocks(out, blocks, block)
+            if not missing:
+                return
+        client = held.enter_context(connect())
         if begun is None:
             if volume.may_exceed:
                 check = partial(check_block, _absolute(source), manifest["input_sha256"], volume.full_range)
                 follow(run_tasks(client, check, blocks), len(blocks), "check")
             manifest["precision"] = precision or next(run_tasks(client, fast_precision, [device]))
             create_output(out, volume, block, manifest)
+            held.enter_context(locked(out))
             missing = blocks
         job = Job(
             source=_absolute(source),

@@ -161,15 +161,16 @@ def _slice_axis(name, axes, shape):
     """Position of the axis of the slices, None if there is one slice; `axes` is a letter for each, or None."""
     if 0 in shape or len(shape) < 2:
         raise InputError(f"{name} has the shape {tuple(shape)}; it must be (Z, H, W) or (H, W), not empty")
-    if axes is None and len(shape) > 2 and shape[-1] in range(2, MOST_CHANNELS + 1):
-        raise InputError(f"{name} has the shape {tuple(shape)}, as if it had {shape[-1]} channels; there must be one")
+    if axes is None and len(shape) > 2 and shape[-1] <= MOST_CHANNELS:
+        ending = f"with {shape[-1]} channels at the end"
+        raise InputError(f"{name} has the shape {tuple(shape)}, {ending}; it must be (Z, H, W) or (H, W)")
     axes = axes or "tczyx"[-len(shape) :]
     kept = [(axis, number) for number, axis in enumerate(axes) if axis in "yx" or shape[number] != 1]
     names = "".join(axis for axis, _ in kept)
     channels = shape[axes.index("c")] if "c" in axes else shape[axes.index("s")] if "s" in names else 1
     if channels > 1:
         raise InputError(f"{name} has {channels} channels; there must be one")
-    if len(axes) != len(shape) or len(kept) > 3 or names[-2:] != "yx":
+    if len(axes) != len(shape) or len(kept) > 3 or axes[-2:] != "yx":
         raise InputError(f"{name} has the axes {axes} and the shape {tuple(shape)}; it must be (Z, H, W) or (H, W)")
     return kept[0][1] if len(kept) == 3 else None
 
@@ -212,8 +213,8 @@ def _open_zarr(path):
         return item, axes, *_size_of_attributes(item.attrs)
     image = dict(item.attrs.get("ome") or item.attrs).get("multiscales")
     if not image:
-        arrays = ", ".join(str(path / name) for name, _ in item.arrays()) or "it has none"
-        raise InputError(f"{path} is a zarr group without an OME-Zarr image; one of its arrays must be named: {arrays}")
+        members = ", ".join(str(path / name) for name, _ in item.members()) or "it has none"
+        raise InputError(f"{path} is a zarr group without an OME-Zarr image; one of these must be named: {members}")
     image, scale, dataset = image[0], 1.0, image[0]["datasets"][0]
     axes = [axis if isinstance(axis, dict) else {"name": axis} for axis in image.get("axes", "tczyx")]
     for step in (*dataset.get("coordinateTransformations", ()), *image.get("coordinateTransformations", ())):
@@ -222,7 +223,7 @@ def _open_zarr(path):
     spatial = [number for number, axis in enumerate(axes) if axis["name"] in "zyx"]
     units = [axes[number].get("unit") for number in spatial]
     size = None
-    if np.ndim(scale) and units[-1]:
+    if np.ndim(scale) and units[-1] and len(set(units)) == 1:
         size = tuple(float(scale[number]) for number in spatial)
         size = (1.0,) * (3 - len(size)) + size
     return item[dataset["path"]], "".join(axis["name"][:1] for axis in axes), size, units[-1] if size else None

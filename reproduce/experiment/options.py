@@ -1,28 +1,15 @@
 """Arguments that commands share, and the configuration they stand for."""
 
-import argparse
-import math
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from unet_paper.command import note, whole
+from unet_paper.command import note, positive, whole
 from unet_paper.config import ADAM, ROTATIONS, ExperimentConfig
 from unet_paper.engine import cluster
 
 if TYPE_CHECKING:
     from reproduce.experiment.run import Method
-
-
-def positive(text: str) -> float:
-    """The type of an argument that is a finite number above 0."""
-    value = float(text)
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text} must be finite and above 0")
-    return value
-
-
-positive.__name__ = "number"
 
 
 def add_run_arguments(parser, *, folds: list[int] | None = None) -> None:

@@ -155,7 +155,7 @@ CLAIMS = (
     ),
     Claim(
         "seamless segmentation of any size by overlap-tile, mirrored at the border",
-        "section 2, Figure 2",
+        "section 1, Figure 2",
         "figure2",
         proved(
             "tests/unet_paper/test_overlap_tile.py",

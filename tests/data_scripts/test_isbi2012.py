@@ -102,6 +102,14 @@ def test_verified_files_are_left_alone(source, capsys):
     assert {path: path.stat().st_mtime_ns for path in source.iterdir()} == before
 
 
+def test_a_folder_named_by_the_user_is_copied_from_though_the_stacks_are_there(source, out):
+    assert main(["--out", str(out), "--from", str(source)]) == 0
+    (out / OPTIONAL).unlink()
+    assert main(["--out", str(out), "--from", str(source)]) == 0
+    assert (out / OPTIONAL).exists()
+    assert main(["--out", str(out), "--from", str(out / "nowhere")]) == 2
+
+
 def test_without_network_the_sentence_says_where_to_put_which_files(source, out, monkeypatch, capfd):
     tried = []
 

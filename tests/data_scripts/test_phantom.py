@@ -81,10 +81,16 @@ def test_the_phantom_script_writes_the_challenges_four_files(tmp_path, monkeypat
     train, test = (read_stack(f"made/{part}-volume.tif") for part in ("train", "test"))
     assert (train.array != test.array).any()
     assert (train.voxel_size, train.unit) == ((50, 4, 4), "nm")
-    first = Path("made/train-volume.tif").read_bytes()
-    assert write_phantom.main(["--out", "made", "--slices", "2", "--size", "32", "--seed", "3"]) == 0
-    np.testing.assert_array_equal(read_stack("made/train-volume.tif").array, train.array)
-    assert len(first) > 1000
+    assert write_phantom.main(["--out", "again", "--slices", "2", "--size", "32", "--seed", "3"]) == 0
+    np.testing.assert_array_equal(read_stack("again/train-volume.tif").array, train.array)
+
+
+@pytest.mark.parametrize("name", [*isbi2012.SHA256, isbi2012.OPTIONAL])
+def test_the_phantom_script_replaces_no_stack(tmp_path, monkeypatch, capsys, name):
+    monkeypatch.chdir(tmp_path)
+    Path(name).write_text("the challenge's")
+    assert f"already holds {name}" in fails(capsys, write_phantom.main, "--out", ".", "--slices", "1", "--size", "32")
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["the challenge's"]
 
 
 def test_the_phantom_script_tells_bad_sizes_seeds_and_places(tmp_path, monkeypatch, capsys):

@@ -79,6 +79,22 @@ def test_voxel_size_of_ome_and_of_tifffile_is_read(tmp_path):
     assert read_stack(path)[1:3] == ((50, 5, 4), "nm")
 
 
+def test_a_voxel_size_in_several_units_is_none_and_a_direction_is_no_part_of_it(tmp_path):
+    sizes = {"PhysicalSizeX": 4, "PhysicalSizeXUnit": "nm", "PhysicalSizeY": 4, "PhysicalSizeYUnit": "nm"}
+    sizes |= {"PhysicalSizeZ": 0.05, "PhysicalSizeZUnit": "µm"}
+    tifffile.imwrite(tmp_path / "stack.ome.tif", GRAY, metadata={"axes": "ZYX", **sizes})
+    assert read_stack(tmp_path / "stack.ome.tif")[1:3] == (None, None)
+    metadata = {"axes": "ZYX", "spacing": -50, "unit": "nm"}
+    path = written(tmp_path, GRAY, imagej=True, resolution=(1 / 4, 1 / 4), metadata=metadata)
+    assert read_stack(path).voxel_size == pytest.approx((50, 4, 4))
+
+
+@pytest.mark.parametrize("stack", [GRAY, GRAY[0]])
+def test_an_axis_of_one_at_the_end_is_left_out(tmp_path, stack):
+    path = written(tmp_path, stack[..., None], photometric="minisblack")
+    np.testing.assert_array_equal(read_stack(path).array, stack.reshape(-1, *stack.shape[-2:]))
+
+
 def test_dots_per_inch_are_no_voxel_size(tmp_path):
     path = written(tmp_path, GRAY, resolution=(72, 72), resolutionunit="INCH", metadata=None)
     assert read_stack(path).voxel_size is None

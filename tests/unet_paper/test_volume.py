@@ -18,6 +18,7 @@ from unet_paper import volume, volume_io
 from unet_paper.__main__ import main
 from unet_paper.checkpoint import save_weights
 from unet_paper.errors import InputError
+from unet_paper.files import locked
 from unet_paper.model import UNet
 from unet_paper.predict import predict_stack
 from unet_paper.tiff import write_stack
@@ -174,6 +175,17 @@ def test_a_run_killed_while_it_made_the_output_leaves_nothing_that_stays(folder,
     (tmp_path / ".out.zarr.new" / "zarr.json").write_text("{")
     predict(folder, tmp_path / "out.zarr")
     assert [path.name for path in tmp_path.iterdir()] == ["out.zarr"]
+
+
+def test_a_volume_that_another_process_fills_is_left_to_it(folder, tmp_path):
+    out = tmp_path / "out.zarr"
+    predict(folder, out)
+    (out / "0" / "c" / "1" / "0" / "0").rename(out / "0" / "c" / "1" / "0" / "0.partial")
+    with locked(out), pytest.raises(InputError, match="another process works in"):
+        predict(folder, out)
+    assert list(out.rglob("*.partial"))
+    predict(folder, out)
+    np.testing.assert_array_equal(pixels(out), np.load(folder / "expected.npy"))
 
 
 def test_what_is_finished_is_not_computed_again_even_if_it_is_zero(folder, tmp_path, monkeypatch):

@@ -71,6 +71,16 @@ def test_every_format_gives_the_pixels_and_the_voxel_size(tmp_path, name):
     assert (volume.voxel_size, volume.unit) == (pytest.approx(size) if size else None, unit)
 
 
+def test_a_voxel_size_in_several_units_is_none(tmp_path):
+    ome_zarr(tmp_path / "in.zarr", IMAGES, names="zyx")
+    group = zarr.open_group(tmp_path / "in.zarr")
+    ome = dict(group.attrs["ome"])
+    ome["multiscales"][0]["axes"][0]["unit"] = "micrometer"
+    group.attrs["ome"] = ome
+    volume = open_volume(tmp_path / "in.zarr")
+    assert (volume.voxel_size, volume.unit) == (None, None)
+
+
 @pytest.mark.parametrize(
     "array",
     [
@@ -173,6 +183,11 @@ def group_of_arrays(path):
     zarr.create_group(path).create_array("raw", data=IMAGES)
 
 
+def group_of_images(path):
+    zarr.create_group(path)
+    ome_zarr(path / "0", IMAGES, names="zyx")
+
+
 BAD = {
     "missing.zarr": (lambda path: None, "does not exist"),
     "missing.h5:/raw": (lambda path: None, "missing.h5 does not exist"),
@@ -181,7 +196,8 @@ BAD = {
     "damaged.tif": (damaged_tiff, "cannot read .*damaged.tif"),
     "text.tif": (lambda path: path.write_text("no TIFF"), "cannot read .*text.tif as TIFF"),
     "text.h5:/raw": (lambda path: path.write_text("no HDF5"), "cannot read .*text.h5:/raw as HDF5"),
-    "group.zarr": (group_of_arrays, "one of its arrays must be named: .*group.zarr/raw"),
+    "group.zarr": (group_of_arrays, "one of these must be named: .*group.zarr/raw"),
+    "images.zarr": (group_of_images, "one of these must be named: .*images.zarr/0"),
     "no_path.h5": (lambda path: hdf5(path, IMAGES), "must name a dataset of the file: /volumes/raw"),
     "wrong_path.h5:/raw": (lambda path: hdf5(path, IMAGES), "must name a dataset of the file: /volumes/raw"),
     "copy.n5": (n5, "is N5.*tensorstore"),
@@ -195,6 +211,12 @@ BAD = {
         lambda path: tifffile.imwrite(path, np.stack([IMAGES[0]] * 3, -1), photometric="rgb"),
         "3 channels",
     ),
+    "last.zarr": (
+        lambda path: zarr.save_array(path, IMAGES[..., None]),
+        "with 1 channels at the end; it must be",
+    ),
+    "named_last.zarr": (lambda path: ome_zarr(path, IMAGES[..., None], names="zyxc"), "has the axes zyxc"),
+    "last.tif": (lambda path: tifffile.imwrite(path, IMAGES[..., None], photometric="minisblack"), "has the axes"),
     "palette.tif": (
         lambda path: tifffile.imwrite(path, IMAGES[0], photometric="palette", colormap=np.zeros((3, 256), np.uint16)),
         "has a palette; it must have gray values",

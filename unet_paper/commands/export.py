@@ -1,7 +1,7 @@
 """A trained network as a bioimage.io model package.
 
-ilastik, QuPath and deepImageJ read it: weights as a PyTorch state dict, TorchScript and ONNX, with their documentation
-and a test image, by which "bioimageio test PACKAGE.zip" checks them.
+ilastik, QuPath and deepImageJ read that format: weights as a PyTorch state dict, TorchScript and ONNX, with their
+documentation and a test image, by which "bioimageio test PACKAGE.zip" checks them.
 
 examples:
   %(prog)s unet.zip

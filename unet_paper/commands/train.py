@@ -5,15 +5,15 @@ command is given again; until it ends it lies in a folder beside WEIGHTS.safeten
 
 examples:
   %(prog)s images.tif labels.tif weights.safetensors --hold-out 2
-  %(prog)s images.tif labels.tif weights.safetensors --base-channels 16 --optimizer adam --steps 2000
+  %(prog)s images.tif labels.tif weights.safetensors --base-channels 16 --optimizer adam --learning-rate 1e-3
 """
 
 import argparse
 from contextlib import suppress
 
-from unet_paper.command import file_name, note, whole
-from unet_paper.commands.common import STACK, add_file, print_scores, read_images, read_labels
-from unet_paper.config import NetworkConfig, TrainingConfig
+from unet_paper.command import file_name, note, positive, whole
+from unet_paper.commands.common import SCORES, STACK, add_file, print_scores, read_images, read_labels
+from unet_paper.config import ADAM, NetworkConfig, TrainingConfig
 from unet_paper.errors import InputError
 from unet_paper.files import check_writable
 
@@ -35,6 +35,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--optimizer", choices=("sgd", "adam"), help="default: sgd, the paper's; adam is the later tool's"
+    )
+    parser.add_argument(
+        "--learning-rate",
+        type=positive,
+        metavar="RATE",
+        help=f"peak (default: {TrainingConfig.learning_rate:g}; of adam {ADAM['learning_rate']:g}, low for a short "
+        "training of few channels)",
     )
     parser.add_argument("--init", type=file_name, metavar="WEIGHTS.safetensors", help="network to go on from")
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
@@ -76,9 +83,9 @@ def run(arguments: argparse.Namespace) -> None:
     from unet_paper.trained import in_nanometres
 
     device = choose_device(arguments.device)
-    begun = None
+    begun, past = None, {}
     if arguments.init:
-        begun, _ = load_weights(arguments.init)
+        begun, past = load_weights(arguments.init)
         paper = NetworkConfig(base_channels=begun.config.base_channels, dropout=begun.config.dropout)
         if begun.config != paper:
             raise InputError(f"{arguments.init} holds {begun.config}; it must be the paper's but for width and dropout")
@@ -91,39 +98,45 @@ def run(arguments: argparse.Namespace) -> None:
         steps=arguments.steps,
         base_channels=begun.config.base_channels if begun else arguments.base_channels,
         optimizer=arguments.optimizer,
+        learning_rate=arguments.learning_rate,
     )
     recipe = paper_recipe(config)
     folder = make_folder(arguments.weights.with_name(f".{arguments.weights.stem}-training"))
-    try:
-        with locked(folder), tqdm(total=recipe.steps, desc="train", unit="step", disable=None) as bar:
+    with locked(folder):
+        try:
+            with tqdm(total=recipe.steps, desc="train", unit="step", disable=None) as bar:
 
-            def report(step, loss):
-                bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
-                bar.update(step - bar.n)
+                def report(step, loss):
+                    bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
+                    bar.update(step - bar.n)
 
-            model, _ = train_network(
-                recipe,
-                images[:n_train],
-                truth[:n_train],
-                seed=arguments.seed,
-                device=device,
-                folder=folder,
-                resume=True,
-                report=report,
-                weights=begun.state_dict() if begun else None,
-            )
+                model, _ = train_network(
+                    recipe,
+                    images[:n_train],
+                    truth[:n_train],
+                    seed=arguments.seed,
+                    device=device,
+                    folder=folder,
+                    resume=True,
+                    report=report,
+                    weights=begun.state_dict() if begun else None,
+                )
             metadata = gray_statistics(images[:n_train]) | {"recipe": recipe.configuration, "seed": arguments.seed}
-            size = in_nanometres(stack.voxel_size, stack.unit)
-            save_weights(arguments.weights, model, metadata | ({"voxel_nm": size} if size else {}))
+            metadata |= {"init": past} if begun else {}
+            if size := in_nanometres(stack.voxel_size, stack.unit):
+                metadata["voxel_nm"] = size
+            save_weights(arguments.weights, model, metadata)
+            print(f"wrote {arguments.weights}: trained on {n_train} slices", flush=True)
+            if arguments.hold_out:
+                held_out = _held_out_scores(model, images[n_train:], truth[n_train:], metadata, device)
+                held_out["slices"] = list(range(n_train, len(images)))
+                save_weights(arguments.weights, model, metadata | {"held_out": held_out})
             for own in (CHECKPOINT, f".{CHECKPOINT.removesuffix('.safetensors')}-*", ".tmp*"):
                 for left in folder.glob(own):
                     left.unlink()
-    finally:
-        with suppress(OSError):  # it holds the checkpoint of a training that was stopped
-            folder.rmdir()
-    print(f"wrote {arguments.weights}: trained on {n_train} slices")
-    if arguments.hold_out:
-        _score_held_out(model, images[n_train:], truth[n_train:], metadata, device)
+        finally:
+            with suppress(OSError):  # it holds the checkpoint of a training that was stopped
+                folder.rmdir()
 
 
 def _cells_touch(labels):
@@ -132,8 +145,8 @@ def _cells_touch(labels):
     return any(((a != b) & (a != 0) & (b != 0)).any() for a, b in beside)
 
 
-def _score_held_out(model, images, truth, metadata, device):
-    """Print the scores of slices that were not trained on."""
+def _held_out_scores(model, images, truth, metadata, device):
+    """Scores and thresholds of slices that were not trained on, which are printed."""
     from unet_paper import metrics
     from unet_paper.predict import predict_stack
 
@@ -141,3 +154,8 @@ def _score_held_out(model, images, truth, metadata, device):
     scores = metrics.score(truth, predict_stack(model, images, mean=mean, std=std, device=device))
     print(f"on the {len(images)} slices held out:")
     print_scores(scores)
+    found = {name: getattr(scores, name) for name in SCORES}
+    return {
+        "scores": {name: float(result.value) for name, result in found.items()},
+        "thresholds": {name: result.threshold for name, result in found.items()},
+    }

@@ -1,4 +1,4 @@
-"""Weight map of Equation 2, slice by slice.
+"""Weight map of Equation 2, slice by slice, with one pair of class weights for all.
 
 The cells of binary labels are their 4-connected components.
 
@@ -31,11 +31,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Write the weight map of a label stack, each slice for itself."""
+    """Write the weight map of a label stack, as a training on it would use it."""
     import numpy as np
 
     from unet_paper.tiff import write_slices
-    from unet_paper.weight_map import cells_from_membranes, unet_weight_map
+    from unet_paper.weight_map import balanced_class_weights, cells_from_membranes, unet_weight_map
 
     check_output(arguments.weights, arguments.labels)
     labels = read_labels(arguments.labels)
@@ -43,6 +43,7 @@ def run(arguments: argparse.Namespace) -> None:
     if np.isin(cells, (0, cells.max())).all():
         cells = cells_from_membranes(cells)
         note(f"{arguments.labels} is binary: the cells are the 4-connected components of each slice")
+    class_weights = None if arguments.border_only else balanced_class_weights(cells)
     extremes = []
 
     def slices():
@@ -51,7 +52,7 @@ def run(arguments: argparse.Namespace) -> None:
                 plane,
                 w0=arguments.w0,
                 sigma=arguments.sigma,
-                class_weights=None if arguments.border_only else WeightMapConfig.class_weights,
+                class_weights=class_weights,
                 background_only=not arguments.everywhere,
             )
             extremes.extend((weights.min(), weights.max()))

@@ -10,6 +10,7 @@ from unet_paper import train as training
 from unet_paper.checkpoint import load_weights
 from unet_paper.config import NetworkConfig, TrainingConfig
 from unet_paper.errors import Interrupted
+from unet_paper.files import locked
 from unet_paper.tiff import write_stack
 
 SMALL = ("--base-channels", "2", "--steps", "2", "--device", "cpu")
@@ -51,7 +52,10 @@ def test_the_network_learns_from_all_slices_but_those_held_out_and_is_scored_on_
     printed = capsys.readouterr().out
     assert "trained on 2 slices" in printed
     assert "on the 1 slices held out" in printed
-    assert "V_Rand" in printed
+    held_out = load_weights("net.safetensors")[1]["held_out"]
+    assert held_out["slices"] == [2]
+    assert f"V_Rand         {held_out['scores']['v_rand']:.6f}" in printed
+    assert held_out["thresholds"]["v_rand"] in [None, *np.arange(11) / 10]
 
 
 @pytest.mark.parametrize(("size", "unit", "kept"), [((50, 8, 8), "nm", [50, 8, 8]), (None, None, None)])
@@ -94,6 +98,36 @@ def test_other_weights_are_gone_on_from(train, asked):
     assert recipe.configuration["network"]["base_channels"] == 2
     assert recipe.configuration["optimizer"]["name"] == "Adam"
     assert all((given[name] == value).all() for name, value in begun.items())
+    past = load_weights("net.safetensors")[1]
+    assert load_weights("next.safetensors")[1]["init"] == past
+
+
+def test_the_learning_rate_is_that_of_the_optimizer_unless_it_is_named(train, asked):
+    for options in ((), ("--optimizer", "adam"), ("--optimizer", "adam", "--learning-rate", "1e-3")):
+        assert train(*SMALL, *options) == 0
+    assert [recipe.configuration["schedule"]["peak"] for (recipe, *_), _ in asked] == [4e-3, 1e-4, 1e-3]
+
+
+def test_a_training_that_another_process_does_is_left_to_it(train, tmp_path, capsys):
+    folder = tmp_path / ".net-training"
+    folder.mkdir()
+    with locked(folder):
+        assert train(*SMALL) == 2
+        assert folder.exists()
+    assert "another process works in" in capsys.readouterr().err
+
+
+def test_a_training_that_was_stopped_while_it_was_scored_is_not_repeated(train, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("unet_paper.commands.train._held_out_scores", stop)
+        assert train(*SMALL, "--hold-out", "1") == 130
+    assert load_weights("net.safetensors")[0].config.base_channels == 2
+    monkeypatch.setattr(training.Descent, "__call__", lambda *_: pytest.fail("a step was taken again"))
+    assert train(*SMALL, "--hold-out", "1") == 0
+    assert "held_out" in load_weights("net.safetensors")[1]
 
 
 def test_a_training_that_was_stopped_goes_on_with_the_same_command(train, monkeypatch, tmp_path):
