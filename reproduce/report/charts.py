@@ -6,6 +6,7 @@ A chart is drawn only where there is something to show.
 import csv
 import re
 from pathlib import Path
+from textwrap import fill
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -16,6 +17,7 @@ from reproduce.report import select, text
 from reproduce.report.select import Row, by_size, differences, pairs, spread, values
 
 MOST_CURVES = 6  # more would hide each other
+TITLE = 80  # letters of a line above a panel
 SMOOTHING = 50  # the moving average of a curve spans this fraction of it: one in ...
 MAIN_RUN = re.compile(r"unet-(fold|[0-9a-f]{8}-)")
 
@@ -82,7 +84,7 @@ def ablations(rows: list[Row]) -> Figure | None:
         axes.set_yticks(range(len(bars)), [title for title, _ in bars])
         axes.axvline(0, color="black", lw=0.8)
         axes.set_xlabel("change of V_Rand: mean ± standard deviation; dots: pairs of runs")
-        axes.set_title(setting, loc="left", fontsize=9)
+        axes.set_title(fill(setting, TITLE), loc="left", fontsize=9)
         plain(axes).grid(axis="x", alpha=0.3)
     return figure
 
