@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import partial
 
 from reproduce.baselines import METHODS, build_method
-from reproduce.data import SIDE
+from reproduce.data import SIDE, load_data
 from reproduce.experiment.options import add_run_arguments, connection, departed, recipe_arguments
 from unet_paper import shapes
 from unet_paper.command import positive, whole
@@ -31,7 +31,6 @@ def add_arguments(parser):
 
 def run(arguments):
     """Run the command."""
-    from reproduce.data import load_data
     from reproduce.experiment.execute import execute, recorded  # torch, only now
     from reproduce.experiment.run import Run, splits
     from reproduce.figures.montage import montage_of_methods
