@@ -45,6 +45,8 @@ def run(arguments):
     data = load_data(arguments.data)
     config = recipe_config(arguments.device, **recipe_arguments(arguments))
     budget = {"steps": config.training.steps} if arguments.seconds is None else {"seconds": arguments.seconds}
+    width = arguments.base_channels  # of a narrower U-Net, whose arithmetic the sliding window gets
+    conditions = {"budget": budget} | ({"base_channels": width} if width else {})
     methods = build(arguments.only or list(METHODS), config, seconds=arguments.seconds)
     runs = [
         Run(
@@ -53,7 +55,7 @@ def run(arguments):
             splits(len(data.images), arguments.folds),
             (seed,),
             tuple(arguments.rotations),
-            {"budget": budget},
+            conditions,
             partial(cost, method, device=arguments.device),
         )
         for seed in arguments.seeds or [arguments.seed]
@@ -72,6 +74,8 @@ def build(names, config, *, seconds=None):
     from reproduce.baselines.common import MissingLibrary
 
     methods = []
+    if config.training.optimizer == "adam":
+        names = dict.fromkeys("unet" if name == "unet-adam" else name for name in names)
     for name in names:
         try:
             method = build_method(name, config)

@@ -115,8 +115,8 @@ def export(path: str | Path, model: UNet, metadata: dict) -> None:
         Of one channel and two classes.
     metadata : dict
         As `unet_paper.checkpoint.load_weights` gives it, with ``image_mean`` and ``image_std``. All of it is listed
-        in the documentation, ``held_out`` as validation; ``voxel_nm`` is the size of the pixels, and ``data`` tells
-        whether these were the challenge's.
+        in the documentation, ``held_out`` as validation; ``voxel_nm`` is the size of the pixels, ``data`` tells
+        whether these were the challenge's, and ``init`` is the metadata of the network that this one went on from.
 
     Raises
     ------
@@ -258,7 +258,7 @@ def _description(folder, network, metadata):
         name="U-Net (Ronneberger 2015) probability of cell",
         description="Probability of cell, dark membranes around it, by the U-Net of Ronneberger, Fischer, Brox (2015).",
         authors=[v0_5.Author(name=AUTHORS)],
-        cite=[v0_5.CiteEntry(**entry) for entry in (PAPER, *(DATA if is_isbi else ()))],
+        cite=[v0_5.CiteEntry(**entry) for entry in (PAPER, *(DATA if _goes_back_to_isbi(metadata) else ()))],
         tags=["2d", "cells", "cell-membrane", "pytorch", "semantic-segmentation", "unet"]
         + ["brain", "electron-microscopy"] * is_isbi,
         documentation=folder / "README.md",
@@ -278,7 +278,7 @@ def documentation(network: NetworkConfig, metadata: dict) -> str:
         pixels=PIXELS.format(*voxel[1:]) if voxel else OTHER_PIXELS,
         held_out=f"{SCORED}\n\n{_listed(held_out)}" if held_out else UNSCORED,
         training=_listed({name: value for name, value in metadata.items() if name != "held_out"}),
-        terms=ISBI_TERMS if _is_isbi(metadata) else OTHER_TERMS,
+        terms="\n\n".join([ISBI_TERMS] * _goes_back_to_isbi(metadata) + [OTHER_TERMS] * (not _is_isbi(metadata))),
     )
 
 
@@ -287,7 +287,12 @@ def _listed(values):
 
 
 def _is_isbi(metadata):
-    """Whether the network, or the one that it went on from, was trained on the challenge's images."""
-    data, past = metadata.get("data"), metadata.get("init")
-    trained = isinstance(data, dict) and data.get("train-volume") == ISBI_IMAGES
-    return trained or (isinstance(past, dict) and _is_isbi(past))
+    """Whether the network was trained on the challenge's images."""
+    data = metadata.get("data")
+    return isinstance(data, dict) and data.get("train-volume") == ISBI_IMAGES
+
+
+def _goes_back_to_isbi(metadata):
+    """Whether it was, or one that it went on from."""
+    past = metadata.get("init")
+    return _is_isbi(metadata) or (isinstance(past, dict) and _goes_back_to_isbi(past))

@@ -415,7 +415,7 @@ def _voxel_size(tiff):
     if tiff.is_ome:
         pixels = _ome_pixels(tiff).attrib
         z, y, x = (pixels.get(f"PhysicalSize{axis}") for axis in "ZYX")
-        units = {pixels[name] for axis in "ZYX" if (name := f"PhysicalSize{axis}Unit") in pixels} or {"µm"}
+        units = {pixels.get(f"PhysicalSize{axis}Unit", "µm") for axis in "ZYX" if f"PhysicalSize{axis}" in pixels}
         if y is None or x is None or len(units) > 1:
             return None, None
         return (float(z or 1), float(y), float(x)), units.pop()

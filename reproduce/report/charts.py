@@ -111,7 +111,7 @@ def learning_curve(rows: list[Row]) -> Figure | None:
         axes.set_xticks(sizes, [str(size) for size in sizes], minor=False)
         axes.set_xticks([], minor=True)
         axes.set(xlabel="training slices", ylabel="V_Rand, mean ± standard deviation")
-        axes.set_title(f"{text.scale(first)}, rotations {first.rotations}", loc="left", fontsize=9)
+        axes.set_title(fill(text.setting(first), TITLE), loc="left", fontsize=9)
         axes.legend(fontsize=8, frameon=False)
         plain(axes).grid(alpha=0.3)
     return figure

@@ -64,11 +64,16 @@ def test_the_width_and_rate_of_a_command_reach_the_unet(command, asked):
 
 
 def test_a_unet_that_departs_from_the_papers_has_a_name_of_its_own(command, asked):
-    assert command("--only unet unet-adam fcn --base-channels 4 --optimizer adam --steps 9") == 0
-    ours, adam, other = (run.method for run in asked[0])
+    assert command("--only unet fcn --base-channels 4 --optimizer adam --steps 9") == 0
+    ours, other = (run.method for run in asked[0])
     assert (ours.name, ours.title) == ("unet-4-base-channels-adam", "U-Net (this reproduction), 4 base channels, Adam")
-    assert (adam.name, adam.title) == (ours.name, ours.title)
     assert other.name == "fcn"
+    assert asked[0][1].conditions == {"budget": {"steps": 9}, "base_channels": 4}  # not compared with the paper's
+
+
+def test_with_adam_the_unet_and_that_with_adam_are_one(command, asked):
+    assert command("--only unet-adam unet --optimizer adam") == command("--only unet-adam --base-channels 4") == 0
+    assert [[run.method.name for run in runs] for runs in asked] == [["unet-adam"], ["unet-4-base-channels-adam"]]
 
 
 @pytest.mark.parametrize(

@@ -157,8 +157,9 @@ def test_networks_of_other_data_claim_neither_its_scores_nor_its_terms():
 def test_a_network_that_went_on_from_the_challenge_s_keeps_its_terms():
     begun = METADATA | {"data": {"train-volume": module.ISBI_IMAGES}}
     text = module.documentation(UNet(base_channels=2).config, METADATA | {"init": METADATA | {"init": begun}})
-    assert "non-commercial" in text
-    assert module.UNSCORED in text
+    assert module.ISBI_TERMS in text
+    assert module.OTHER_TERMS in text
+    assert module.OTHER_TERMS not in module.documentation(UNet(base_channels=2).config, begun)
 
 
 def test_the_authors_and_sources_are_those_to_cite():

@@ -72,8 +72,9 @@ def test_every_usual_kind_of_tiff_is_read_alike(tmp_path, options):
 
 
 def test_voxel_size_of_ome_and_of_tifffile_is_read(tmp_path):
-    sizes = {"PhysicalSizeX": 4, "PhysicalSizeY": 5, "PhysicalSizeZ": 50, "PhysicalSizeXUnit": "nm"}
-    path = written(tmp_path, GRAY, ome=True, metadata={"axes": "ZYX"} | sizes)
+    sizes = {"PhysicalSizeX": 4, "PhysicalSizeY": 5, "PhysicalSizeZ": 50}
+    units = {f"PhysicalSize{axis}Unit": "nm" for axis in "XYZ"}
+    path = written(tmp_path, GRAY, ome=True, metadata={"axes": "ZYX"} | sizes | units)
     assert read_stack(path)[1:3] == ((50, 5, 4), "nm")
     path = written(tmp_path, GRAY, resolution=(1 / 4, 1 / 5), metadata={"axes": "ZYX", "spacing": 50, "unit": "nm"})
     assert read_stack(path)[1:3] == ((50, 5, 4), "nm")
@@ -82,6 +83,9 @@ def test_voxel_size_of_ome_and_of_tifffile_is_read(tmp_path):
 def test_a_voxel_size_in_several_units_is_none_and_a_direction_is_no_part_of_it(tmp_path):
     sizes = {"PhysicalSizeX": 4, "PhysicalSizeXUnit": "nm", "PhysicalSizeY": 4, "PhysicalSizeYUnit": "nm"}
     sizes |= {"PhysicalSizeZ": 0.05, "PhysicalSizeZUnit": "µm"}
+    tifffile.imwrite(tmp_path / "stack.ome.tif", GRAY, metadata={"axes": "ZYX", **sizes})
+    assert read_stack(tmp_path / "stack.ome.tif")[1:3] == (None, None)
+    del sizes["PhysicalSizeZUnit"]  # by default it is µm
     tifffile.imwrite(tmp_path / "stack.ome.tif", GRAY, metadata={"axes": "ZYX", **sizes})
     assert read_stack(tmp_path / "stack.ome.tif")[1:3] == (None, None)
     metadata = {"axes": "ZYX", "spacing": -50, "unit": "nm"}

@@ -188,6 +188,24 @@ def test_a_volume_that_another_process_fills_is_left_to_it(folder, tmp_path):
     np.testing.assert_array_equal(pixels(out), np.load(folder / "expected.npy"))
 
 
+def test_while_a_volume_is_filled_no_other_process_may(folder, tmp_path, monkeypatch):
+    out = tmp_path / "out.zarr"
+
+    def one_more(job, place):
+        with pytest.raises(InputError, match="another process works in"), locked(out):
+            pass
+        tried.append(place)
+        predict_block(job, place)
+
+    predict_block, tried = volume.predict_block, []
+    monkeypatch.setattr(volume, "predict_block", one_more)
+    predict(folder, out)
+    assert len(tried) == finished(out)
+    (out / "0" / "c" / "1" / "0" / "0").unlink()
+    predict(folder, out)
+    assert tried[-1] == (1, slice(0, 32), slice(0, 32))
+
+
 def test_what_is_finished_is_not_computed_again_even_if_it_is_zero(folder, tmp_path, monkeypatch):
     sure = network()
     with torch.no_grad():

@@ -129,7 +129,7 @@ def run(arguments: argparse.Namespace) -> None:
             print(f"wrote {arguments.weights}: trained on {n_train} slices", flush=True)
             if arguments.hold_out:
                 held_out = _held_out_scores(model, images[n_train:], truth[n_train:], metadata, device)
-                held_out["slices"] = list(range(n_train, len(images)))
+                held_out |= {"slices": list(range(n_train, len(images))), "train_slices": n_train}
                 save_weights(arguments.weights, model, metadata | {"held_out": held_out})
             for own in (CHECKPOINT, f".{CHECKPOINT.removesuffix('.safetensors')}-*", ".tmp*"):
                 for left in folder.glob(own):
@@ -151,11 +151,13 @@ def _held_out_scores(model, images, truth, metadata, device):
     from unet_paper.predict import predict_stack
 
     mean, std = metadata["image_mean"], metadata["image_std"]
-    scores = metrics.score(truth, predict_stack(model, images, mean=mean, std=std, device=device))
+    rotations = "eight"  # for which `segment` cuts
+    scores = metrics.score(truth, predict_stack(model, images, mean=mean, std=std, rotations=rotations, device=device))
     print(f"on the {len(images)} slices held out:")
     print_scores(scores)
     found = {name: getattr(scores, name) for name in SCORES}
     return {
         "scores": {name: float(result.value) for name, result in found.items()},
         "thresholds": {name: result.threshold for name, result in found.items()},
+        "rotations": rotations,
     }

@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Write the weight map of a label stack, as a training on it would use it."""
+    """Write the weight map of a label stack."""
     import numpy as np
 
     from unet_paper.tiff import write_slices

@@ -53,7 +53,7 @@ def test_the_network_learns_from_all_slices_but_those_held_out_and_is_scored_on_
     assert "trained on 2 slices" in printed
     assert "on the 1 slices held out" in printed
     held_out = load_weights("net.safetensors")[1]["held_out"]
-    assert held_out["slices"] == [2]
+    assert (held_out["slices"], held_out["train_slices"], held_out["rotations"]) == ([2], 2, "eight")
     assert f"V_Rand         {held_out['scores']['v_rand']:.6f}" in printed
     assert held_out["thresholds"]["v_rand"] in [None, *np.arange(11) / 10]
 
