@@ -121,6 +121,8 @@ def splits(n_slices: int, which=None, n_train: int | None = None) -> tuple[Split
     every = folds(n_slices, N_FOLDS)
     chosen = []
     for number in sorted(set(range(N_FOLDS) if which is None else which)):
+        if not 0 <= number < N_FOLDS:
+            raise InputError(f"fold {number} does not exist; it must be 0 to {N_FOLDS - 1}")
         name, slices = f"fold{number}", every[number].train
         if n_train is not None and n_train != len(slices):
             if not 1 <= n_train <= len(slices):

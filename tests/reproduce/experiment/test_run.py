@@ -48,6 +48,8 @@ def test_all_training_slices_are_the_fold_itself():
     ("arguments", "words"),
     [
         ((4,), "4 slices; it must have at least 5"),
+        ((30, [5]), "fold 5 does not exist"),
+        ((30, [-1]), "fold -1 does not exist"),
         ((30, [0], 0), "0 training slices"),
         ((30, [0], 25), "it must be 1 to 24"),
     ],

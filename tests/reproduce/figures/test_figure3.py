@@ -38,3 +38,11 @@ def test_a_slice_that_is_not_there_is_refused(run, figures, monkeypatch):
     with pytest.raises(InputError, match="slice 2 must be in 0 to 1"):
         run(figure3, "--slice", "2")
     assert not figures.exists()
+
+
+@pytest.mark.parametrize("words", [("--slice", "-1"), ("--crop", "0")])
+def test_a_slice_or_crop_that_cannot_be_is_refused(run, figures, capsys, words):
+    with pytest.raises(SystemExit, match="2"):
+        run(figure3, *words)
+    assert "must be at least" in capsys.readouterr().err
+    assert not figures.exists()
