@@ -168,7 +168,9 @@ def save_checkpoint(
         for name, value in state.items():
             if value is not None:
                 tensors[f"optimizer.{index}.{name}"] = torch.as_tensor(value)
-    _write(path, tensors, "state", {"configuration": configuration, "curve": curve._asdict()})
+    for name, values in curve._asdict().items():  # not in the header, which may have 100 MB
+        tensors[f"curve.{name}"] = torch.tensor(values, dtype=torch.float64)
+    _write(path, tensors, "state", {"configuration": configuration})
 
 
 def load_checkpoint(path: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer, configuration: dict) -> Curve:
@@ -181,7 +183,7 @@ def load_checkpoint(path: Path, model: torch.nn.Module, optimizer: torch.optim.O
             state = json.loads(file.metadata()["state"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         changed = list(differences(state["configuration"], configuration))
-        curve = Curve(**state["curve"])
+        curve = Curve(*(tensors[f"curve.{name}"].tolist() for name in Curve._fields))
     except (SafetensorError, KeyError, TypeError, ValueError, AttributeError, OSError) as error:
         raise InputError(f"{path} is not a checkpoint of this program ({error}); remove it to start anew") from error
     if changed:
@@ -194,8 +196,6 @@ def load_checkpoint(path: Path, model: torch.nn.Module, optimizer: torch.optim.O
         if name.startswith("optimizer."):
             _, index, key = name.split(".", 2)
             restored["state"].setdefault(int(index), {})[key] = value
-    if len({len(values) for values in curve}) > 1:
-        raise InputError(f"{path} is damaged: its curve is incomplete; remove it to start anew")
     if tensors_sha256(tensors) != state.get("sha256"):
         raise InputError(f"{path} is damaged: the SHA-256 of its tensors is not the recorded one; remove it")
     model.load_state_dict(weights)

@@ -252,9 +252,11 @@ def train(
             if checkpoint is not None and (stopping or ended or time.perf_counter() - saved >= checkpoint_seconds):
                 save_checkpoint(checkpoint, model, optimizer, configuration, curve)
                 saved = time.perf_counter()
-            if stopping and not ended:
-                goal = f"{recipe.steps}" if recipe.seconds is None else f"{recipe.seconds:g} seconds of training"
-                raise Interrupted(f"stopped after step {step} of {goal}")
+            if stopping:
+                break
+    if stop.is_set():
+        goal = f"{recipe.steps}" if recipe.seconds is None else f"{recipe.seconds:g} seconds of training"
+        raise Interrupted(f"stopped after step {step} of {goal}")
     if not all(torch.isfinite(value).all() for value in model.state_dict().values()):
         raise NonFiniteLoss(f"the weights are not finite after step {step} of the run with seed {seed}")
     return model.eval(), curve
