@@ -228,6 +228,7 @@ def latest(rows: Iterable[Row]) -> list[Row]:
     for row in rows:
         place = (row.experiment, row.prediction) if row.prediction else (key(row), row.device)
         if row.scores or not (place in newest and newest[place].scores):
+            newest.pop(place, None)  # or it would keep the place of the earlier one
             newest[place] = row
     return list(newest.values())
 

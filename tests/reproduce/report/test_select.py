@@ -138,9 +138,9 @@ def test_a_map_that_was_predicted_again_without_labels_keeps_its_scores():
     assert select.latest([again, scored]) == [scored]
 
 
-def test_a_repeated_measurement_replaces_the_earlier_one_on_the_same_device():
-    kept = select.latest([made(v_rand=0.1), made(v_rand=0.2), made(v_rand=0.3, device=CPU)])
-    assert [r.scores["v_rand"] for r in kept] == [0.2, 0.3]
+def test_a_repeated_measurement_replaces_the_earlier_one_on_the_same_device_and_is_the_newest():
+    kept = select.latest([made(v_rand=0.1), made(v_rand=0.3, device=CPU), made(v_rand=0.2)])
+    assert [r.scores["v_rand"] for r in kept] == [0.3, 0.2]
 
 
 def test_training_time_is_that_of_one_network():
