@@ -64,7 +64,7 @@ def make_phantom(n_slices, height, width, *, seed):
     True
     """
     if n_slices < 1 or min(height, width) < 32:
-        raise InputError(f"a phantom of {n_slices} slices of {height} x {width} is too small; legal: 1 of 32 x 32")
+        raise InputError(f"a phantom of {n_slices} slices of {height} x {width} is too small; it must be at least 1 of 32 x 32")
     rng = np.random.default_rng(seed)
     plane = height, width
     centres = _cell_centres(rng, n_slices * SLICE_STEP, height, width)
@@ -100,7 +100,7 @@ def write_phantom(folder, *, n_slices, size, seed):
         If a size or the seed is illegal or a file cannot be written.
     """
     if seed < 0:
-        raise InputError(f"seed {seed} is negative; legal: 0 or more")
+        raise InputError(f"seed {seed} is negative; it must be 0 or more")
     folder = Path(folder)
     stacks = {}
     for number, part in enumerate(("train", "test")):

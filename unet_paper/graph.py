@@ -24,11 +24,10 @@ class Graphed:
         Works on tensors at fixed places, never waits for the device, does the same work at every call,
         and returns None, a tensor or a tuple of tensors.
     device : torch.device or str
-    warm_up : int
-        Plain calls before the capture. They count as calls: nothing is computed twice.
 
     Notes
     -----
+    The plain calls before the capture count as calls: nothing is computed twice.
     A device that cannot capture the function calls it plainly from then on, with a warning. The next call
     overwrites the returned tensors. Dropout draws from the default generator, whose seed
     and offset a replay reads anew: after ``torch.manual_seed`` it draws what a plain call would draw.
@@ -41,8 +40,8 @@ class Graphed:
     [1.0, 2.0, 3.0]
     """
 
-    def __init__(self, function: Callable, device: torch.device | str, *, warm_up: int = WARM_UP) -> None:
-        self.function, self.plain_calls = function, warm_up
+    def __init__(self, function: Callable, device: torch.device | str) -> None:
+        self.function, self.plain_calls = function, WARM_UP
         self.stream = torch.cuda.Stream(device) if torch.device(device).type == "cuda" else None
         self.graph = self.result = None
 

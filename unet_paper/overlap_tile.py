@@ -185,9 +185,9 @@ def _gather(image, top, left, side, padding):
 def _check_image(image):
     """The image as (C_in, H, W) of the kind it came."""
     if not isinstance(image, np.ndarray | torch.Tensor):
-        raise InputError(f"the image is a {type(image).__name__}; legal: a NumPy array or a torch tensor")
+        raise InputError(f"the image is a {type(image).__name__}; it must be a NumPy array or a torch tensor")
     if image.ndim not in (2, 3) or 0 in image.shape:
-        raise InputError(f"the image has shape {tuple(image.shape)}; legal: (H, W) or (C, H, W), not empty")
+        raise InputError(f"the image has shape {tuple(image.shape)}; it must be (H, W) or (C, H, W), not empty")
     if not all(math.isfinite(extreme) for extreme in (image.min(), image.max())):  # NaN passes through both
         raise InputError("the image has pixels that are NaN or infinite; all must be finite")
     return image if image.ndim == 3 else image[None]

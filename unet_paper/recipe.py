@@ -119,7 +119,7 @@ def warmup_cosine(step: float, steps: int, *, peak: float, warmup: int = 0) -> f
     [0.5, 1.0, 1.0, 0.5, 0.0]
     """
     if step < warmup:
-        return peak * (step + 1) / warmup
+        return peak * min(step + 1, warmup) / warmup  # between steps under a time budget
     return peak * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(steps - warmup, 1)))
 
 

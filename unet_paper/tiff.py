@@ -273,16 +273,14 @@ def write_slices(
             raise InputError(f"cannot write {path}: there are more slices than the {shape[0]} of the shape")
 
 
-def check_same_shape(
-    first: np.ndarray, second: np.ndarray, first_name: str = "the stack", second_name: str = "the labels"
-) -> None:
+def check_same_shape(first: np.ndarray, second: np.ndarray, first_name: str, second_name: str) -> None:
     """Raise `InputError` unless the two arrays have one shape.
 
     Examples
     --------
-    >>> check_same_shape(np.zeros((1, 4, 5)), np.zeros((2, 4, 5)))
+    >>> check_same_shape(np.zeros((1, 4, 5)), np.zeros((2, 4, 5)), "a.tif", "b.tif")
     Traceback (most recent call last):
-    unet_paper.errors.InputError: the stack has the shape (1, 4, 5), the labels (2, 4, 5); they must be the same
+    unet_paper.errors.InputError: a.tif has the shape (1, 4, 5), b.tif (2, 4, 5); they must be the same
     """
     if first.shape != second.shape:
         raise InputError(

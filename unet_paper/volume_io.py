@@ -187,7 +187,10 @@ def _open_tiff(path):
         weakref.finalize(array, stack.pop_all().close)  # open as long as its pixels may be read
     if complaints:
         raise InputError(f"cannot read {path} as TIFF: it is damaged or truncated ({complaints[0]})")
-    return array, series.axes.lower(), voxel_size, unit, pixels
+    axes = series.axes.lower()
+    if "c" in axes and array.shape[axes.index("c")] > MOST_CHANNELS:
+        axes = axes.replace("c", "i")  # images, whose axis was not named
+    return array, axes, voxel_size, unit, pixels
 
 
 def _open_hdf5(path, dataset):

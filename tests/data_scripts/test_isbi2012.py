@@ -83,7 +83,7 @@ def test_the_archive_is_downloaded_once(source, out, monkeypatch, tmp_path):
     assert main(["--out", str(out)]) == 0
     (out / NAMES[0]).unlink()
     assert main(["--out", str(out)]) == 0
-    assert calls == [URL]
+    assert calls == [URL] == ["https://downloads.imagej.net/ISBI-2012-challenge.zip"]
     assert (out / NAMES[0]).exists()
 
 

@@ -31,12 +31,13 @@ def test_nodes_reproduce_the_draw():
     torch.testing.assert_close(dense[..., ::286, ::286], nodes, atol=1e-4, rtol=0)
 
 
-def test_the_draw_has_the_papers_standard_deviation():
+def test_the_draw_is_gaussian_of_the_papers_standard_deviation():
     rng = np.random.default_rng(0)
     draws = np.stack([draw_node_displacements(rng) for _ in range(2000)])
     assert draws.shape == (2000, 2, 3, 3)
     assert abs(draws.std() - 10) < 0.15
     assert abs(draws.mean()) < 0.2
+    assert (np.abs(draws) > 20).mean() == pytest.approx(0.0455, abs=0.005)
     covariance = np.cov(draws.reshape(2000, 18).T)
     assert np.abs(covariance - np.diag(np.diag(covariance))).max() < 10  # independent nodes and components
 
@@ -73,15 +74,6 @@ def test_bicubic_resampling_equals_cubic_convolution_on_a_mirrored_image():
     at = torch.tensor(points[None, :, None], dtype=torch.float32)
     got = resample(torch.tensor(image, dtype=torch.float32)[None, None], at, "cubic")[0, 0, 0]
     np.testing.assert_allclose(got, oracle.read_cubic(image, points), atol=1e-4)
-
-
-def test_bicubic_resampling_is_close_to_the_scipy_spline_on_a_smooth_image():
-    rng = np.random.default_rng(5)
-    image = ndimage.gaussian_filter(rng.random((90, 90)), 4).astype(np.float32)
-    _, reference = deformed(rng, size=120)
-    got = resample(torch.tensor(image)[None, None], torch.tensor(reference, dtype=torch.float32)[None], "cubic")
-    want = ndimage.map_coordinates(image, reference, order=3, mode="mirror")
-    assert np.abs(got[0, 0].numpy() - want).max() < 0.02 * np.ptp(image)
 
 
 def test_a_quarter_turn_is_exact():

@@ -72,6 +72,14 @@ def normalised(image):
     return ((image / np.float32(255) - MEAN) / STD).astype(np.float32)[:, None]
 
 
+def test_the_network_of_the_package_gives_our_map(model, expected):
+    network = module.CellProbability(**vars(model.config)).eval()
+    network.load_state_dict(model.state_dict())
+    with torch.no_grad():
+        found = network(torch.from_numpy(normalised(IMAGE)))
+    np.testing.assert_allclose(found[0], expected, rtol=0, atol=1e-5)
+
+
 @pytest.mark.parametrize("weights", FORMATS)
 def test_the_format_s_own_test_passes(package, weights):
     from bioimageio.core import test_model as format_test

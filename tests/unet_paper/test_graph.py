@@ -50,15 +50,18 @@ class FakeCuda:
 def cuda(monkeypatch):
     fake = FakeCuda()
     monkeypatch.setattr(graph.torch, "cuda", fake)
+    monkeypatch.setattr(graph, "WARM_UP", 0)
     return fake
 
 
-def test_a_graph_is_captured_after_the_plain_calls_and_every_call_computes_once(cuda):
+def test_a_graph_is_captured_after_the_plain_calls_and_every_call_computes_once(cuda, monkeypatch):
+    monkeypatch.setattr(graph, "WARM_UP", 2)
+
     def function():
         cuda.log.append("capture" if cuda.capturing else "compute")
         return "result"
 
-    graphed = Graphed(function, "cuda", warm_up=2)
+    graphed = Graphed(function, "cuda")
     assert [graphed() for _ in range(5)] == ["result"] * 5
     plain = ["wait", "compute", "wait"]
     assert cuda.log == [*plain, *plain, "capture", "replay", "replay", "replay"]
@@ -71,7 +74,7 @@ def test_a_function_that_cannot_be_captured_is_called_plainly_from_then_on(cuda)
         cuda.log.append("compute")
         return "result"
 
-    graphed = Graphed(function, "cuda", warm_up=0)
+    graphed = Graphed(function, "cuda")
     with pytest.warns(UserWarning, match="no CUDA graph could be captured: waits for the device"):
         assert graphed() == "result"
     assert graphed() == "result"
@@ -83,13 +86,13 @@ def test_an_error_of_the_function_itself_is_told_and_not_that_of_the_capture(cud
         raise ValueError("the step itself")
 
     with pytest.raises(ValueError, match="the step itself"):
-        Graphed(function, "cuda", warm_up=0)()
+        Graphed(function, "cuda")()
     assert cuda.log == ["stream given back"]
 
 
 def test_on_the_cpu_every_call_is_plain():
     calls = []
-    graphed = Graphed(lambda: calls.append("computed"), "cpu", warm_up=0)
+    graphed = Graphed(lambda: calls.append("computed"), "cpu")
     graphed()
     graphed()
     assert calls == ["computed", "computed"]

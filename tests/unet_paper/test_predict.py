@@ -14,7 +14,7 @@ from unet_paper import predict as prediction
 from unet_paper.checkpoint import save_weights
 from unet_paper.errors import InputError
 from unet_paper.model import UNet
-from unet_paper.predict import average_of_eight, average_of_seven, predict_stack, rotate
+from unet_paper.predict import average_of_eight, average_of_seven, canvas, predict_stack, rotate
 from unet_paper.tiff import write_stack
 
 
@@ -130,6 +130,15 @@ def test_the_seven_rotations_see_the_angles_and_come_back():
         assert np.abs(ours - scipys).max() < 0.1, k  # the centres of the canvases differ by up to a pixel
     torch.testing.assert_close(mean, image, atol=0.05, rtol=0)  # at the border the mirrored image has kinks
     torch.testing.assert_close(mean[4:-4, 4:-4], image[4:-4, 4:-4], atol=0.005, rtol=0)
+
+
+def test_the_seven_rotations_interpolate_by_cubic_convolution():
+    noise, seen = torch.rand(40, 30), []
+    average_of_seven(lambda turned: seen.append(turned) or turned, noise)
+    for k, turned in enumerate(seen):
+        angle = 2 * np.pi * k / 7
+        assert turned.shape == canvas(noise.shape, angle)
+        torch.testing.assert_close(turned, rotate(noise, angle, canvas(noise.shape, angle), "cubic"), atol=1e-4, rtol=0)
 
 
 def test_a_rotation_agrees_with_scipy():

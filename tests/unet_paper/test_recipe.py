@@ -30,6 +30,7 @@ def test_the_learning_rate_rises_and_follows_half_a_cosine():
     assert rates[550] == pytest.approx(1.0)
     assert 0 < rates[-1] < 1e-4
     assert rates[100:] == sorted(rates[100:], reverse=True)
+    assert warmup_cosine(99.5, 1000, peak=2.0, warmup=100) == 2.0  # between steps, under a time budget
 
 
 def test_every_value_of_the_configuration_reaches_the_recipe():

@@ -103,6 +103,11 @@ def test_positions_cover_the_slices_evenly(stack):
         assert set(drawn[:, column] % 1) == {middle}
 
 
+def test_the_parts_of_a_draw_are_independent(stack):
+    correlation = np.corrcoef(make(stack).draw(np.random.default_rng(7), batch=6000).T)
+    assert np.abs(correlation - np.eye(len(correlation))).max() < 0.1
+
+
 def test_the_next_draw_is_another(stack):
     sampler, generator = make(stack), np.random.default_rng(6)
     first, second = sampler.draw(generator), sampler.draw(generator)

@@ -371,9 +371,9 @@ def test_images_of_different_sizes_in_one_file_are_refused(tmp_path):
 
 
 def test_stack_and_labels_of_different_shape_are_refused():
-    check_same_shape(GRAY, GRAY)
-    with pytest.raises(InputError, match=r"\(5, 24, 32\).*\(4, 24, 32\)"):
-        check_same_shape(GRAY, GRAY[1:])
+    check_same_shape(GRAY, GRAY, "a.tif", "b.tif")
+    with pytest.raises(InputError, match=r"a.tif has the shape \(5, 24, 32\), b.tif \(4, 24, 32\)"):
+        check_same_shape(GRAY, GRAY[1:], "a.tif", "b.tif")
 
 
 @pytest.mark.parametrize(

@@ -139,6 +139,15 @@ def test_a_part_is_read_without_the_rest(tmp_path):
     np.testing.assert_array_equal(part, IMAGES[1, :16, 32:48] / np.float32(255))
 
 
+def test_more_channels_than_any_composite_has_are_slices_as_they_are_for_a_stack(tmp_path):
+    slices = np.concatenate([IMAGES, 255 - IMAGES])
+    tifffile.imwrite(tmp_path / "in.tif", slices, imagej=True, metadata={"axes": "CYX"})
+    volume = open_volume(tmp_path / "in.tif")
+    assert volume.shape == (6, 40, 50)
+    read = volume.read(5, slice(0, 40), slice(0, 50))
+    np.testing.assert_array_equal(read, read_images(tmp_path / "in.tif").array[5])
+
+
 def test_the_fingerprint_is_that_of_the_pixels_and_not_of_the_file(tmp_path):
     blocks = [(z, slice(0, 40), slice(0, 50)) for z in range(3)]
     for name in ("stack.tif", "plain.zarr"):

@@ -96,7 +96,8 @@ def warping_error(
 
     A proposal without cells has no mergers, and splits only where a cell encloses membrane: all other cells shrink
     to single pixels, which are object deletions. So a map that never exceeds 0.9 has a warping error at or near 0
-    at that threshold, however poor it is. The official implementation does the same.
+    at that threshold, however poor it is. The official implementation does the same. Where the two differ: it
+    misclassifies the mismatches of a slice whose labels are all cell.
 
     References
     ----------
