@@ -64,7 +64,7 @@ def make_phantom(n_slices, height, width, *, seed):
     True
     """
     if n_slices < 1 or min(height, width) < 32:
-        raise InputError(f"a phantom of {n_slices} slices of {height} x {width} is too small; it must be at least 1 of 32 x 32")
+        raise InputError(f"a phantom of {n_slices} slices of {height} x {width} is too small; it needs 1 of 32 x 32")
     rng = np.random.default_rng(seed)
     plane = height, width
     centres = _cell_centres(rng, n_slices * SLICE_STEP, height, width)
