@@ -42,12 +42,18 @@ def run(arguments):
         raise InputError(
             "--seconds measures a machine that does nothing else; --workers and --scheduler must be left out"
         )
+    names = arguments.only or list(METHODS)
+    given = arguments.learning_rate is not None or arguments.warmup is not None
+    if given and "unet-adam" in names and arguments.optimizer != "adam":
+        raise InputError(
+            "--learning-rate and --warmup are of momentum; unet-adam must be left out of --only, or --optimizer be adam"
+        )
     data = load_data(arguments.data)
     config = recipe_config(arguments.device, **recipe_arguments(arguments))
     budget = {"steps": config.training.steps} if arguments.seconds is None else {"seconds": arguments.seconds}
     width = arguments.base_channels  # of a narrower U-Net, whose arithmetic the sliding window gets
     conditions = {"budget": budget} | ({"base_channels": width} if width else {})
-    methods = build(arguments.only or list(METHODS), config, seconds=arguments.seconds)
+    methods = build(names, config, seconds=arguments.seconds)
     runs = [
         Run(
             "systems",
@@ -84,7 +90,7 @@ def build(names, config, *, seconds=None):
                 raise
             print(f"left out: {error}")
             continue
-        method = departed(method, config) if name == "unet" else method
+        method = departed(method, config) if name in ("unet", "fcn") else method
         methods.append(replace(method, recipe=replace(method.recipe, seconds=seconds)))
     return methods
 

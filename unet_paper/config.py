@@ -65,4 +65,4 @@ class ExperimentConfig:
 
 METADATA = "unet_paper"  # key of the JSON metadata in a weights file
 ROTATIONS = ("none", "eight", "seven")  # averages in prediction: D3, S12
-ADAM = {"optimizer": "adam", "learning_rate": 1e-4, "warmup_steps": 100}  # of `TrainingConfig`, S13
+ADAM = {"optimizer": "adam", "learning_rate": 3e-4, "warmup_steps": 100}  # of `TrainingConfig`, D6

@@ -1,6 +1,7 @@
 """What the baselines share: tiles without a weight map, layers, padded networks in overlap-tile, and schedules.
 
-Every baseline that does not define its own augmentation sees the tiles of `unet_paper.sampler.TileSampler`.
+Every baseline that does not define its own augmentation sees the tiles of `unet_paper.sampler.TileSampler`, all see
+one channel, normalised as the U-Net's (S17).
 A network with zero padding is trained on tiles of which every pixel counts, as its authors do, but
 predicts with surroundings: its output is cropped by `MARGIN` pixels a side, so that the overlap-tile
 strategy works for it. For the Keras U-Net and mmsegmentation's the margin is all that a pixel can see, and

@@ -8,7 +8,7 @@ the widely copied solution for the ultrasound nerve challenge
 membranes of ISBI 2012 (github.com/zhixuhao/unet: 64 to 1024 channels, cross entropy, Adam 1e-4). The
 Dice coefficient is that of membrane, the rarer class, as the nerve is there: with the cells, which fill
 four fifths of a slice, small trials settled on calling everything cell. Tiles and number of steps are
-those of the U-Net here; the tutorials have no weight map.
+those of the U-Net here, the batch is one tile; the tutorials have no weight map.
 """
 
 from functools import partial
@@ -31,7 +31,7 @@ def build(config):
         KerasUNet,
         divisor=16,
         loss=partial(dice_loss, target=MEMBRANE),
-        optimizer=partial(torch.optim.Adam, lr=LEARNING_RATE, eps=1e-7),  # eps: Keras's default
+        optimizer=partial(torch.optim.Adam, lr=LEARNING_RATE, eps=1e-7),  # Keras's default since 2.1.3
         schedule=partial(constant, rate=LEARNING_RATE),
     )
     return Method("keras-unet", "Keras U-Net of the tutorials", recipe, PADDED_PREDICTION)

@@ -6,7 +6,8 @@ zero padding, no biases before it; bilinear up-sampling and a 1x1 convolution in
 up-convolution; a head of 3x3 convolution, channel dropout 0.1 and 1x1 convolution; the same head on the
 128-channel map, weighted 0.4, in training only. Plain cross entropy for both. SGD as in
 ``configs/unet``: learning rate 0.01 falling to 1e-4 with power 0.9, momentum 0.9, weight decay 5e-4.
-Tiles and number of steps are the U-Net's here, the batch is one tile.
+Tiles and number of steps are the U-Net's here, the batch is one tile, where the library normalises over sixteen
+crops, and a slice is predicted in one window, where it slides one of 256 px.
 """
 
 from functools import partial

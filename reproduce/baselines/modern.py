@@ -7,9 +7,11 @@ resolutions with weights 1, 1/2, 1/4, ... divided by their sum; SGD with Nestero
 decay 3e-5, gradients clipped to a norm of 12, and learning rate 0.01 falling to zero with power 0.9.
 
 Different from nnU-Net: tiles and number of steps are the U-Net's here and the batch is one tile; DynUNet
-enlarges coarse logits to the labels, where nnU-Net makes the labels coarser, and has no biases in its
-convolutions but the last; Dice is the mean of both
-classes, where nnU-Net leaves out the background; its own augmentation, cascade and ensemble are left out.
+enlarges coarse logits to the labels (by repetition), where nnU-Net makes the labels coarser, and has no biases in
+its convolutions but those of the outputs; Dice is the mean of both classes, where nnU-Net leaves out the
+background; the rate falls every step, not every 250; a slice is predicted in one window with mirrored
+surroundings, larger than a tile of training, where nnU-Net averages windows as large as those; its own
+augmentation, cascade and ensemble are left out.
 
 Needs MONAI (``pip install monai``), which is imported only when this baseline is used.
 """

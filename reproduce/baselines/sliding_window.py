@@ -1,4 +1,4 @@
-"""The sliding window that the U-Net replaced: network N4 of Ciresan et al. (2012), "IDSIA" in Table 1.
+"""The sliding window that the U-Net replaced: network N4 of Ciresan et al. (2012); "IDSIA" in Table 1 is several.
 
 A patch classifier: the class of a pixel from the 95x95 window around it. Four convolutions with
 pooling and two fully connected layers; trained on as many membrane as other pixels, mirrored and

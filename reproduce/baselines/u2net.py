@@ -3,9 +3,10 @@
 After Qin et al. (2020), Figures 2 and 5, and github.com/xuebinqin/U-2-Net, the full-size model:
 RSU-7/6/5/4 blocks that pool inside themselves, RSU-4F blocks that dilate instead, a side output of
 every stage of the decoder and of the bottom, and a fused one; the loss is the sum of their seven binary
-cross entropies, the prediction the fused output. Adam with a constant rate of 1e-3 and PyTorch's
-default initialisation, as the authors' training program has them. Tiles and number of steps are the
-U-Net's here, the batch is one tile.
+cross entropies, the prediction the fused output, without stretching each slice to [0, 1]. Adam with a constant
+rate of 1e-3 and PyTorch's default initialisation, as the authors' training program has them; in their version
+of PyTorch that of the factors of batch normalisation was uniform in [0, 1], today they begin at 1. Tiles and
+number of steps are the U-Net's here, the batch is one tile.
 """
 
 from functools import partial

@@ -1,7 +1,7 @@
 """The paper's own network: `unet_paper.UNet` under `unet_paper.recipe.paper_recipe`; and with Adam.
 
-Adam is the optimiser of the authors' later tool (Falk et al. 2019, doi:10.1038/s41592-018-0261-2). As a row
-of its own it tells the network from its optimiser.
+Adam is the optimiser of the authors' later tool (Falk et al. 2019, doi:10.1038/s41592-018-0261-2), at another
+rate (D6). As a row of its own it tells the network from its optimiser.
 """
 
 from dataclasses import replace

@@ -67,7 +67,10 @@ def test_a_unet_that_departs_from_the_papers_has_a_name_of_its_own(command, aske
     assert command("--only unet fcn --base-channels 4 --optimizer adam --steps 9") == 0
     ours, other = (run.method for run in asked[0])
     assert (ours.name, ours.title) == ("unet-4-base-channels-adam", "U-Net (this reproduction), 4 base channels, Adam")
-    assert other.name == "fcn"
+    assert (other.name, other.title) == (
+        "fcn-4-base-channels-adam",
+        "U-Net with added skips (FCN style), 4 base channels, Adam",
+    )
     assert asked[0][1].conditions == {"budget": {"steps": 9}, "base_channels": 4}  # not compared with the paper's
 
 
@@ -81,6 +84,8 @@ def test_with_adam_the_unet_and_that_with_adam_are_one(command, asked):
     [
         ("--steps 9 --seconds 5", "--steps and --seconds are two budgets; it must be one of them"),
         ("--only unet u2net --steps 9 --warmup 9", "the warm-up is 9 steps; it must be 0 to 8"),
+        ("--only unet-adam --learning-rate 1e-3", "unet-adam must be left out of --only, or --optimizer be adam"),
+        ("--warmup 9", "--learning-rate and --warmup are of momentum"),
     ],
 )
 def test_illegal_arguments_are_told_before_anything_runs(words, message, command, asked, capsys):

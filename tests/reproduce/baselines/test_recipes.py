@@ -91,7 +91,7 @@ def six_resolutions(outputs, labels, weights):
 
 FIRST_STEP = {  # loss, and the change of weights w with gradient g in the first step
     "unet": (weighted, lambda w, g: -4e-3 * g),
-    "unet-adam": (weighted, lambda w, g: -1e-4 * g / (g.abs() + 1e-8)),
+    "unet-adam": (weighted, lambda w, g: -3e-4 * g / (g.abs() + 1e-8)),
     "fcn": (weighted, lambda w, g: -4e-3 * g),
     "sliding-window": (weighted, lambda w, g: -0.02 * g),
     "keras-unet": (dice_of_membrane, lambda w, g: -1e-5 * g / (g.abs() + 1e-7)),
@@ -152,7 +152,7 @@ def test_a_training_that_is_stopped_continues_to_the_same_weights(name, phantom,
     ("name", "kind", "settings", "first", "peak", "last"),
     [
         ("unet", "MomentumSGD", {"momentum": 0.99, "weight_decay": 0.0}, 4e-3 / 300, 4e-3, 0),
-        ("unet-adam", "Adam", {"betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0}, 1e-6, 1e-4, 0),
+        ("unet-adam", "Adam", {"betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0}, 3e-6, 3e-4, 0),
         ("fcn", "MomentumSGD", {"momentum": 0.99, "weight_decay": 0.0}, 4e-3 / 300, 4e-3, 0),
         ("sliding-window", "SGD", {"momentum": 0, "weight_decay": 0}, 0.02, 0.02, 0),
         ("keras-unet", "Adam", {"betas": (0.9, 0.999), "eps": 1e-7, "weight_decay": 0}, 1e-5, 1e-5, 1e-5),

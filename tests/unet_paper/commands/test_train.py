@@ -113,7 +113,7 @@ def test_other_weights_are_gone_on_from(train, asked):
 def test_the_learning_rate_is_that_of_the_optimizer_unless_it_is_named(train, asked):
     for options in ((), ("--optimizer", "adam"), ("--optimizer", "adam", "--learning-rate", "1e-3")):
         assert train(*SMALL, *options) == 0
-    assert [recipe.configuration["schedule"]["peak"] for (recipe, *_), _ in asked] == [4e-3, 1e-4, 1e-3]
+    assert [recipe.configuration["schedule"]["peak"] for (recipe, *_), _ in asked] == [4e-3, 3e-4, 1e-3]
 
 
 def test_a_training_that_another_process_does_is_left_to_it(train, tmp_path, capsys):
