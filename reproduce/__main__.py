@@ -63,6 +63,7 @@ WITH_DATA = (*MEASURED, "figure3", "elastic", "verify")
 WITH_DEVICE = (*MEASURED, "quick")
 WITH_SEED = ("quick", "table1", "figure2", "elastic", "sweep", "ablations", "systems")
 OF_RESULTS = ("list", "render", "verify")
+READS = ("list", "verify")
 
 
 def parser(chosen):
@@ -98,7 +99,7 @@ def main(argv=None):
 
 def _main(argv):
     arguments = parser(next(iter(argv), "")).parse_args(argv)
-    if hasattr(arguments, "out"):
+    if hasattr(arguments, "out") and arguments.command not in READS and not getattr(arguments, "check", False):
         check_folder(arguments.out)
     if hasattr(arguments, "device"):
         from unet_paper.device import choose_device  # torch, only now

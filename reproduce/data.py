@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from data_scripts.isbi2012 import SHA256
 from data_scripts.phantom import make_phantom
 from unet_paper.errors import InputError
 from unet_paper.isbi import IsbiData, find_data, load_isbi, pixel_sha256
@@ -16,7 +17,7 @@ TEST_LABELS = "test-labels.tif"
 
 
 class Example(NamedTuple):
-    """Images in [0, 1] and labels 0 and 1, both (Z, H, W); "ISBI" or "synthetic"; hashes for a record."""
+    """Images in [0, 1] and labels 0 and 1, both (Z, H, W); "ISBI", "synthetic" or their folder; hashes for a record."""
 
     images: np.ndarray
     labels: np.ndarray
@@ -64,7 +65,7 @@ def load_example(folder: Path | None = None, n_slices: int = SLICES) -> Example:
     Raises `InputError` if `folder` or ISBI2012_DIR is given and has no data, or the data is damaged.
     """
     try:
-        find_data(folder)
+        found = find_data(folder)
     except InputError as error:
         if folder is not None or "ISBI2012_DIR" in os.environ:
             raise
@@ -73,4 +74,5 @@ def load_example(folder: Path | None = None, n_slices: int = SLICES) -> Example:
         sha256 = {"synthetic": "seed 0"}
         return Example(images.astype(np.float32) / 255, (labels > 0).astype(np.uint8), "synthetic", sha256)
     data = load_data(folder)
-    return Example(data.images[:n_slices], data.labels[:n_slices], "ISBI", data.sha256)
+    name = "ISBI" if data.sha256["train-labels"] == SHA256["train-labels.tif"] else found.absolute().name
+    return Example(data.images[:n_slices], data.labels[:n_slices], name, data.sha256)

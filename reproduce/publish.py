@@ -1,8 +1,8 @@
 """Publish: take what was run into results/, with the maps and curves it refers to, and render the tables.
 
 Records are appended, never changed. A map or curve that is there already with another content is replaced only
-with ``--replace``; the command says which. A figure that the newest run of an experiment has drawn takes the place of
-the older one.
+with ``--replace``; the command says which. A figure of another content, which may show more than the newest run, is
+replaced with ``--replace`` alone too, and left as it is without.
 """
 
 import filecmp
@@ -24,7 +24,7 @@ def add_arguments(parser):
     """Arguments of the command beyond those it shares."""
     parser.add_argument("--into", type=Path, default=records.RESULTS, help="folder to publish into (default: results)")
     parser.add_argument("--only", nargs="+", choices=records.EXPERIMENTS, metavar="EXPERIMENT", help="default: all")
-    parser.add_argument("--replace", action="store_true", help="replace maps and curves of the same name")
+    parser.add_argument("--replace", action="store_true", help="replace maps, curves and figures of the same name")
 
 
 def run(arguments):
@@ -38,11 +38,19 @@ def run(arguments):
     if not new:
         raise InputError(f"{out / 'records.jsonl'} has no record that {into / 'records.jsonl'} lacks")
     files = files_of(new, out)
-    replaced = [n for n in files if (into / n).exists() and not filecmp.cmp(out / n, into / n, shallow=False)]
-    if replaced and not arguments.replace:
-        raise InputError(f"{into} has others by the name of {', '.join(map(str, replaced))}; --replace replaces them")
-    figures = {DRAWN[record.experiment] for record in new if record.experiment in DRAWN}
-    drawn = [name for name in sorted(figures) if (out / name).exists()]
+    figures = sorted({DRAWN[record.experiment] for record in new if record.experiment in DRAWN})
+    drawn = [name for name in figures if (out / name).exists()]
+    replaced = [
+        name
+        for name in files + drawn
+        if (into / name).exists() and not filecmp.cmp(out / name, into / name, shallow=False)
+    ]
+    if not arguments.replace:
+        if others := [str(name) for name in replaced if name in files]:
+            raise InputError(f"{into} has others by the name of {', '.join(others)}; --replace replaces them")
+        for name in replaced:
+            drawn.remove(name)
+            print(f"left {into / name} as it is; --replace takes the one in {out}")
     for name in files + drawn:
         make_folder((into / name).parent)
         with atomic_write(into / name) as temporary:

@@ -3,6 +3,7 @@
 A file of records is append only; tables are rendered from it and from nothing else.
 """
 
+import ctypes
 import json
 import math
 import os
@@ -219,6 +220,8 @@ def reset_peak_memory(device):
 
         torch.cuda.reset_peak_memory_stats(device)
     else:
+        if sys.platform == "linux" and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)):
+            trim(0)  # what `unet_paper.device.keep_freed_memory` has kept
         with suppress(OSError):
             Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 

@@ -16,7 +16,7 @@ def run(arguments):
     from reproduce.experiment.scoring import score_map  # torch, only now
 
     data, out = load_data(arguments.data), Path(arguments.out)
-    newest = {r.prediction: r for r in records.read(out / "records.jsonl") if r.prediction and r.scores}
+    newest = {(r.experiment, r.prediction): r for r in records.read(out / "records.jsonl") if r.prediction and r.scores}
     of_data = [r for r in newest.values() if r.provenance["data"].get("train-labels") == data.sha256["train-labels"]]
     held_out = [(r, row) for r in of_data if (row := as_row(r)).volume == "train"]
     stored = [(r, row) for r, row in held_out if (out / r.prediction).exists()]

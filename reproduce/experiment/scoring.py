@@ -20,6 +20,8 @@ from unet_paper.files import make_folder
 from unet_paper.predict import predict_stack
 from unet_paper.tiff import read_images, write_stack
 
+WORK = ("gflop_per_slice", "arithmetic_ratio")  # costs that no device changes
+
 
 def measure(run: Run, data, *, device: str, out: Path) -> Iterator[records.Record]:
     """Predict and score a run whose networks are trained: yields the record of each of its rotations.
@@ -49,6 +51,10 @@ def _measure(run, rotations, accounts, costs, data, device, out):
     trained = [account["provenance"] for account in accounts]
     commits = [commit for provenance in trained for commit in provenance["commit"].split(", ")]
     train_seconds = sum(account["seconds"] for account in accounts)
+    trained_on = together(provenance["device"] for provenance in trained)
+    costs = {"predict_seconds_per_slice": seconds / len(probability), **costs}
+    if trained_on != records.device_name(device):  # which is the device that a record tells
+        costs = {name: value for name, value in costs.items() if name in WORK}
     return records.Record(
         experiment=run.experiment,
         name=run.method.name,
@@ -56,7 +62,6 @@ def _measure(run, rotations, accounts, costs, data, device, out):
         scores=scores,
         measures={
             "train_seconds": train_seconds,
-            "predict_seconds_per_slice": seconds / len(probability),
             "parameters_count": accounts[0]["parameters"],
             **costs,
         },
@@ -70,7 +75,8 @@ def _measure(run, rotations, accounts, costs, data, device, out):
             "seed": list(run.seeds),
             "data": data.sha256,
             "date": records.now(),
-            "device": together(p["device"] for p in trained),
+            "device": trained_on,
+            "device_kind": together(p["device_kind"] for p in trained),
             "peak_bytes": max(p["peak_bytes"] for p in trained),
             "wall_seconds": round(train_seconds + seconds, 3),
         },

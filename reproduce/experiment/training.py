@@ -20,6 +20,7 @@ from unet_paper.errors import InputError, Interrupted
 from unet_paper.files import atomic_write, locked, make_folder
 from unet_paper.train import gray_statistics, train
 
+PARTS = "parts.jsonl"  # a line for every run with a part in this training: one may resume another's
 PATIENCE = 120.0  # seconds: a worker that was cut off ends after its step, and a network's folders give up its lock
 
 
@@ -83,7 +84,7 @@ def train_split(
 
 def forget(folder: Path) -> None:
     """Remove what a training that was stopped has left."""
-    for name in (CHECKPOINT, "commits.txt"):
+    for name in (CHECKPOINT, PARTS):
         (folder / name).unlink(missing_ok=True)
 
 
@@ -111,9 +112,9 @@ def _train_split(method, split, data, folder, seed, device, out, worker_of):
     images, labels = data.images[list(split.train)], data.labels[list(split.train)]
     for left in folder.glob(".tmp??????"):
         left.unlink()  # safetensors' own, of a run that was killed while it wrote
-    commits = folder / "commits.txt"  # of every run with a part in this training: one may resume another's
-    with open(commits, "a", encoding="utf-8") as file:
-        file.write(records.commit_id() + "\n")
+    part = {"commit": records.commit_id(), "device": records.device_name(device), "device_kind": device}
+    with open(folder / PARTS, "a", encoding="utf-8") as file:
+        file.write(json.dumps(part) + "\n")
     records.reset_peak_memory(device)
     total = None if method.recipe.seconds else method.recipe.steps
     title = f"train {method.name} {split.name} seed {seed}"
@@ -138,9 +139,10 @@ def _train_split(method, split, data, folder, seed, device, out, worker_of):
         data=data.training_sha256,
         device=device,
         wall_seconds=seconds,
-        commit=together(commits.read_text(encoding="utf-8").split()),
         command=worker_of,
     )
+    parts = [json.loads(line) for line in (folder / PARTS).read_text(encoding="utf-8").splitlines()]
+    provenance |= {name: together(one[name] for one in parts) for name in part}
     about = {name: provenance[name] for name in ("command", "commit", "date", "device", "data")} | provenance["config"]
     metadata = gray_statistics(images) | {"title": method.title, "seconds": seconds} | about
     save_weights(folder / "weights.safetensors", model, metadata)

@@ -20,7 +20,7 @@ PALETTE = {"merge": COLOURS[1], "split": COLOURS[0], "true membrane": "#b8b8b8"}
 SPREAD = 5  # pixels by which merges and splits are thickened, or they would not be seen
 
 
-def draw_montage(images, labels, probability, scores, path, titles, shown=None):
+def draw_montage(images, labels, probability, scores, path, name, titles, shown=None):
     """Draw some slices of a stack and save the figure; returns its path.
 
     Parameters
@@ -35,6 +35,8 @@ def draw_montage(images, labels, probability, scores, path, titles, shown=None):
         Of these slices: the thresholds of V_Rand and of the warping error, merges and splits.
     path : path-like
         The PNG to write.
+    name : str
+        What made the probability.
     titles : list of str
         What the slices are called.
     shown : iterable of int, optional
@@ -53,7 +55,7 @@ def draw_montage(images, labels, probability, scores, path, titles, shown=None):
             (outlined(cells), f"{cells.max()} cells above {threshold:.1f}"),
             (errors(labels[z], warping, z), f"above {warping.threshold:.1f}: {merges} merges, {splits} splits"),
         ]
-    heading = f"{len(images)} slice{'s' * (len(images) > 1)}: {in_words(scores)}"
+    heading = f"{name}; {len(images)} slice{'s' * (len(images) > 1)}: {in_words(scores)}"
     return draw_panels(panels, heading, path)
 
 
@@ -72,8 +74,9 @@ def _montage_of_record(record, data, out, name, shown=None):
     slices, by_slice = record.conditions["slices"], record.details["v_rand_by_slice"]
     labels, probability = data.labels[slices], read_images(out / record.prediction).array
     titles = [f"slice {z}, V_Rand {value:.3f}" for z, value in zip(slices, by_slice)]
-    scores = metrics.score(labels, probability)
-    return draw_montage(data.images[slices], labels, probability, scores, out / "figures" / name, titles, shown)
+    scores, path = metrics.score(labels, probability), out / "figures" / name
+    about = f"{record.conditions['title']}, {record.conditions['steps']:,} steps"
+    return draw_montage(data.images[slices], labels, probability, scores, path, about, titles, shown)
 
 
 def montage_of_methods(made, data, out):

@@ -119,25 +119,21 @@ def learning_curve(rows: list[Row]) -> Figure | None:
 
 def methods(rows: list[Row]) -> Figure | None:
     """V_Rand against what it costs, of every method; a line of panels for each protocol."""
-
-    def name(group):
-        return group[0].title + (", maps averaged" if group[0].averaged else "")
-
     lists = [groups for groups in select.protocols(rows) if len({group[0].name for group in groups}) > 1]
     if not lists:
         return None
-    names = list(dict.fromkeys(name(group) for groups in lists for group in groups))
+    names = list(dict.fromkeys(group[0].title for groups in lists for group in groups))
     figure = new_figure(11, 0.8 + 3.8 * len(lists))
     handles = {}
     for line, groups in zip(figure.subplots(len(lists), 3, squeeze=False), lists):
         for axes, (label, scale, measure) in zip(line, costs(groups)):
             for group in groups:
                 x, point = measure(group[0]), spread(values(group, "v_rand"))
-                marker, colour = divmod(names.index(name(group)), len(COLOURS))
+                marker, colour = divmod(names.index(group[0].title), len(COLOURS))
                 style = {"fmt": "os^Dv"[marker % 5], "color": COLOURS[colour]}
                 if x is not None:
                     bars = axes.errorbar(x, point.mean, yerr=point.deviation, ms=8, capsize=3, **style)
-                    handles[name(group)] = bars
+                    handles[group[0].title] = bars
             plain(axes).set(xscale=scale, xlabel=label)
             if scale == "log":
                 plain_log_ticks(axes.xaxis)

@@ -198,7 +198,8 @@ CLAIMS = (
 
 
 def decided(rows: list[Row], numbers: list[dict]) -> list[tuple[Claim, Status]]:
-    """Every claim with its status."""
+    """Every claim with its status; data other than the challenge's decides none."""
+    rows = [row for row in rows if "data" not in row.settings]
     by_id = {number["id"]: number["value"] for number in numbers}
     return [(claim, claim.status(rows, by_id)) for claim in CLAIMS]
 

@@ -2,7 +2,8 @@
 
 Rows match by experiment, name and conditions, with the same seed where there is one, with any other where there is
 none; with the paper's, which state no conditions, by experiment and name, and then it is the paper that they are
-compared with. Exit status 0: nothing is worse; 1: something is; 2: bad input or nothing matches.
+compared with. Exit status 0: nothing is worse; 1: something is, or failed where A did not; 2: bad input or nothing
+matches.
 """
 
 import json
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from reproduce.records import RESULTS
-from reproduce.report.select import PAPER, Row, grouped, published, read, read_numbers, repeat_key
+from reproduce.report.select import PAPER, Row, grouped, key, published, read, read_numbers, repeat_key
 from reproduce.report.text import DECIMALS, scored, seeds, setting, training_slices
 from unet_paper.errors import InputError
 
@@ -74,11 +75,15 @@ def run(arguments) -> int:
             print(f"  {d.metric:16} {numbers}  {d.verdict} ({d.tolerance:g})")
     if alone:
         print(f"{len(alone)} rows without a partner, the first: {alone[0]}")
+    known = {key(row) for row in first if row.outcome}
+    failed = [row for row in second if row.outcome and key(row) not in known]
+    for row in failed:
+        print(f"{_described(row)}: {row.outcome}")
     verdicts = [d.verdict for d in found]
     print(", ".join(f"{verdicts.count(word)} {word}" for word in ("better", "within", "worse")))
     if first[0].volume == PAPER:
         print("the paper's scores are of the hidden labels of the test volume: see results/NOTES.md")
-    return 1 if "worse" in verdicts else 0
+    return 1 if "worse" in verdicts or failed else 0
 
 
 def compare(first: list[Row], second: list[Row], tolerances: dict) -> tuple[list[Difference], list[str]]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import UnionType
 from typing import NamedTuple, get_args, get_origin
 
+from data_scripts.isbi2012 import SHA256
 from reproduce import records
 from reproduce.records import RESULTS, SCORES, Record
 from unet_paper.errors import InputError
@@ -87,7 +88,7 @@ class Row:
     @property
     def protocol(self) -> Hashable:
         """What is equal in all rows of one comparison of methods, but for rotations."""
-        return self.budget, self.volume, self.slices, self.device
+        return self.budget, self.base_channels, self.volume, self.slices, self.device, self.settings.get("data")
 
     def value(self, metric: str) -> float | None:
         """A score, detail or measure by its name."""
@@ -133,6 +134,9 @@ def _translated(record):
         first, last = map(int, left["slices"].split("-"))
         left["slices"] = range(first, last + 1)
     ((unit, amount),) = left.pop("budget", {"steps": left.get("steps")}).items()
+    labels = (source.get("data") or {}).get("train-labels")
+    if labels not in (None, SHA256["train-labels.tif"]) and record.experiment != "quick":
+        left["data"] = labels[:8]
     if "variant" in left and (recipe := source.get("config", {}).get("recipe")):
         left["precision"] = recipe["precision"]  # or a variant would be paired with another arithmetic
     found |= {one: tuple(left.pop(one)) for one in ("folds", "slices", "seeds") if one in left}
@@ -289,6 +293,18 @@ def spread(values: Iterable[float]) -> Spread:
     return Spread(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None, len(values))
 
 
+def mean_of(values: Iterable[float | None]) -> float | None:
+    """Mean of the numbers that are there; None if none is.
+
+    Examples
+    --------
+    >>> mean_of([1.0, None, 2.0]), mean_of([])
+    (1.5, None)
+    """
+    known = [value for value in values if value is not None]
+    return statistics.fmean(known) if known else None
+
+
 def values(rows: Iterable[Row], metric: str) -> list[float]:
     """The values of a score, detail or measure in those rows that have it."""
     return [value for row in rows if (value := row.value(metric)) is not None]
@@ -385,7 +401,7 @@ def protocols(rows: Iterable[Row]) -> list[list[list[Row]]]:
     def protocol(row):
         return row.protocol, row.rotations
 
-    ours = [row for row in of(rows, "systems") if row.scores]
+    ours = scored(rows, "systems")
     wanted = {protocol(row) for row in ours} - {protocol(row) for row in ours if row.name == "unet"}
     borrowed = [row for row in scored(rows, "table1") if row.name == "unet" and protocol(row) in wanted]
     best_first = sorted(by_seed(borrowed + ours), key=lambda group: -spread(values(group, "v_rand")).mean)

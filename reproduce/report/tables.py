@@ -31,7 +31,7 @@ def glance(rows: list[Row], numbers: list[dict]) -> str:
         first = group[0]
         about = f"{first.title}, {text.steps(first.steps)} steps, rotations {first.rotations}"
         on = text.scored(first) + (f", {len(group)} seeds" if len(group) > 1 else "")
-        costs = [f"{text.duration(first.network_seconds)}, {first.device}", text.memory(first.peak_bytes)]
+        costs = [f"{text.duration(_seconds(group))}, {first.device}", text.memory(_peak(group))]
         link = shipped.get(_recipe(first))
         weights = [f"[trained on all slices]({link})"] if link else []
         lines.append([about, *text.means(group, GLANCE), on, *costs, *weights])
@@ -43,6 +43,27 @@ def _recipe(row):
     return row.name, row.settings.get("recipe")
 
 
+def _seconds(group):
+    """Mean training time of one network over repeats."""
+    return select.mean_of(row.network_seconds for row in group)
+
+
+def _peak(group):
+    """Most memory of any repeat."""
+    return max((row.peak_bytes for row in group if row.peak_bytes), default=None)
+
+
+def _titles(rows):
+    """A function that gives the title of a row, with the recipe's digits where another recipe has the same one."""
+    recipes = grouped(rows, lambda row: (row.title, row.steps))
+
+    def title(row):
+        several = len({other.settings.get("recipe") for other in recipes[row.title, row.steps]}) > 1
+        return f"{row.title}, recipe {row.settings.get('recipe', text.DASH)}" if several else row.title
+
+    return title
+
+
 def _paper(numbers, name):
     return next(number["value"] for number in numbers if number["id"] == name)
 
@@ -50,24 +71,31 @@ def _paper(numbers, name):
 def table1(rows: list[Row], numbers: list[dict]) -> str:
     """Table 1: published scores and every one of ours."""
     ours = [row for row in of(rows, "table1") if row.scores]
+    title = _titles(ours)
     lines = [
         [row.title, None, f"{text.scored(row)} ({row.settings['place']})", None, None, *text.means([row])]
         for row in select.published(numbers)
     ]
     for group in by_seed(ours):
         first = group[0]
-        trained = f"{first.train_slices} slices, {text.steps(first.steps)} steps"
-        about = [first.title, trained, text.scored(first), first.rotations]
+        about = [title(first), _trained(first), text.scored(first), first.rotations]
         lines += [[*about, text.seeds(row), *text.means([row]), text.threshold(row.threshold)] for row in group]
         if len(group) > 1:
             lines.append([*about, f"**mean of {len(group)}**", *text.means(group)])
+    failed = [row for row in of(rows, "table1") if row.outcome]
+    lines += [[row.title, _trained(row), text.scored(row), None, text.seeds(row), row.outcome] for row in failed]
     head = ["network", "trained on", "scored on", "rotations", "seed", *SCORE_HEADS, "threshold of V_Rand"]
-    return text.table(head, lines) if ours else ""
+    return text.table(head, lines) if ours or failed else ""
+
+
+def _trained(row):
+    return f"{row.train_slices} slices, {text.steps(row.steps)} steps"
 
 
 def cost(rows: list[Row], numbers: list[dict]) -> str:
     """What the trainings of Table 1 cost, and the prediction of a slice by its rotations."""
-    ours = [row for row in of(rows, "table1") if not row.averaged]
+    ours = [row for row in of(rows, "table1") if not (row.averaged or row.outcome)]
+    title = _titles(ours)
     hours, size, second = (_paper(numbers, name) for name in ("training_time", "training_memory", "inference_time"))
     paper = ["U-Net, the paper", "NVidia Titan", None, None, None, f"{hours} h", None, f"at most {size} GB"]
     lines = [[*paper, f"below {second} s"]]
@@ -75,7 +103,7 @@ def cost(rows: list[Row], numbers: list[dict]) -> str:
         first, seconds = group[0], group[0].network_seconds
         step = text.duration(seconds / first.steps) if seconds and first.steps else None
         times = {row.rotations: text.duration(row.value("predict_seconds_per_slice")) for row in group}
-        about = [first.title, first.device, first.train_slices, text.seeds(first), text.steps(first.steps)]
+        about = [title(first), first.device, first.train_slices, text.seeds(first), text.steps(first.steps)]
         costs = [text.duration(seconds), step, text.memory(first.peak_bytes)]
         lines.append([*about, *costs, *map(times.get, ROTATIONS)])
     head = ["network", "device", "training slices", "seed", "steps", "training of a network", "a step", "peak memory"]
@@ -86,7 +114,8 @@ def pretrained(rows: list[Row], numbers: list[dict]) -> str:
     """The network in the package, and its recipe's score on slices that a network of it was not trained on."""
     lines = []
     for row in of(rows, "pretrained")[-1:]:
-        group = next(iter(select.networks(one for one in rows if _recipe(one) == _recipe(row))), [])
+        held_out = (one for one in rows if one.volume == "train" and _recipe(one) == _recipe(row))
+        group = next(iter(select.networks(held_out)), [])
         about = [row.title, row.train_slices, text.steps(row.steps)]
         size = [text.measure_text(name, row.value(name)) for name in ("parameters_count", "file_bytes")]
         scored = f"{text.scored(group[0])}, rotations {group[0].rotations}" if group else None
@@ -102,19 +131,19 @@ def slices(rows: list[Row], numbers: list[dict]) -> str:
 
 
 def _slice_table(groups):
-    columns = {f"{group[0].title}, {text.scored(group[0])}": select.by_slice(group) for group in groups}
-    columns = {title: column for title, column in columns.items() if column}
-    numbers = sorted(set().union(*columns.values()))
-    lines = [[z, *(text.score("v_rand", column.get(z)) for column in columns.values())] for z in numbers]
-    lines.append(["mean", *(text.mean("v_rand", list(column.values())) for column in columns.values())])
-    return text.table(["slice", *columns], lines) if columns else ""
+    columns = [(f"{group[0].title}, {text.scored(group[0])}", select.by_slice(group)) for group in groups]
+    heads, columns = zip(*([pair for pair in columns if pair[1]] or [("", {})]))
+    numbers = sorted(set().union(*columns))
+    lines = [[z, *(text.score("v_rand", column.get(z)) for column in columns)] for z in numbers]
+    lines.append(["mean", *(text.mean("v_rand", list(column.values())) for column in columns)])
+    return text.table(["slice", *heads], lines) if numbers else ""
 
 
 def phantom(rows: list[Row], numbers: list[dict]) -> str:
     """The synthetic stack: what was trained beside what was not."""
     ours = of(rows, "quick")
-    lines = [[row.title, text.steps(row.steps), text.scored(row), *text.means([row])] for row in ours]
-    return text.table(["network", "steps", "scored on", *SCORE_HEADS], lines) if ours else ""
+    lines = [[row.title, text.steps(row.steps), text.seeds(row), text.scored(row), *text.means([row])] for row in ours]
+    return text.table(["network", "steps", "seed", "scored on", *SCORE_HEADS], lines) if ours else ""
 
 
 def sweep(rows: list[Row], numbers: list[dict]) -> str:
@@ -122,9 +151,9 @@ def sweep(rows: list[Row], numbers: list[dict]) -> str:
     ours = of(rows, "sweep")
     columns, lines = select.varying(ours), []
     for row, *cells in zip(ours, *columns.values()):
-        outcome = row.outcome or "finished"
-        lines.append([*cells, text.seeds(row), outcome, *text.means([row]), text.duration(row.network_seconds)])
-    head = [*map(text.condition, columns), "seed", "outcome", *SCORE_HEADS, "training"]
+        about = [text.seeds(row), text.scored(row), row.outcome or "finished"]
+        lines.append([*cells, *about, *text.means([row]), text.duration(row.network_seconds), row.device])
+    head = [*map(text.condition, columns), "seed", "scored on", "outcome", *SCORE_HEADS, "training", "device"]
     return text.table(head, lines) if ours else ""
 
 
@@ -148,7 +177,7 @@ def ablations(rows: list[Row], numbers: list[dict]) -> str:
 def learning_curve(rows: list[Row], numbers: list[dict]) -> str:
     """Scores against the number of training slices, of each variant of the recipe; a table a setting."""
     parts = []
-    for base, variants, _ in select.comparisons(rows, "learning-curve"):
+    for base, variants, failed in select.comparisons(rows, "learning-curve"):
         curves = [base, *variants.values()]
         every, lines = list(chain(*curves)), []
         for size in by_size(every):
@@ -156,6 +185,7 @@ def learning_curve(rows: list[Row], numbers: list[dict]) -> str:
                 change = [] if group[0] in base else differences(pairs(group, base), "v_rand")
                 scores = [*text.means(group), text.mean("v_rand", change, signed=True)]
                 lines.append([size, group[0].title, len(group), *scores])
+        lines += [[row.train_slices, row.title, None, row.outcome] for row in failed]
         head = ["training slices", "variant", "runs", *SCORE_HEADS, "change of V_Rand"]
         parts.append(f"### {text.setting(every[0])}\n\n{text.table(head, lines)}")
     return "\n\n".join(parts)
@@ -170,10 +200,11 @@ def methods(rows: list[Row], numbers: list[dict]) -> str:
     for groups in select.protocols(rows):
         lines, first = [], groups[0][0]
         for row, group in ((group[0], group) for group in groups):
-            about = [row.title, text.steps(row.steps), text.seeds(row) if row.averaged else len(group)]
+            about = [row.title, text.steps(round(select.mean_of(one.steps for one in group))), len(group)]
             work = [text.measure_text(name, row.value(name)) for name in WORK]
-            times = [text.duration(row.network_seconds), text.duration(row.value("predict_seconds_per_slice"))]
-            lines.append([*about, *text.means(group), *work, *times, text.memory(row.peak_bytes)])
+            slice_seconds = select.mean_of(values(group, "predict_seconds_per_slice"))
+            times = [text.duration(_seconds(group)), text.duration(slice_seconds)]
+            lines.append([*about, *text.means(group), *work, *times, text.memory(_peak(group))])
         failed = [row for row in of(rows, "systems") if row.outcome and row.protocol == first.protocol]
         lines += [[row.title, row.outcome, text.seeds(row)] for row in failed]
         where = [text.scored(first), f"rotations {first.rotations}", first.device]

@@ -160,10 +160,11 @@ def scored(row: Row) -> str:
     >>> scored(Row("table1", "unet", "U-Net", slices=(24, 25)))
     'held-out slices 24-25'
     """
+    other = f" of data {row.settings['data']}" if "data" in row.settings else ""
     if row.volume != "train":
         part = row.settings.get("rows")
-        return "test volume" + (f", image rows {part[0]}-{part[-1]}" if part else "")
-    return f"held-out slices {slices(row.slices)}"
+        return "test volume" + other + (f", image rows {part[0]}-{part[-1]}" if part else "")
+    return f"held-out slices {slices(row.slices)}{other}"
 
 
 def training_slices(number: int | None) -> str:

@@ -94,7 +94,7 @@ def test_the_synthetic_stack_has_no_more_slices_than_the_challenges(tmp_path, mo
 def test_the_data_is_read_where_it_is_named(tmp_path, capsys):
     write_phantom(tmp_path, n_slices=3, size=64, seed=0)
     stack = load_example(tmp_path, n_slices=2)
-    assert (stack.name, stack.labels.shape) == ("ISBI", (2, 64, 64))
+    assert (stack.name, stack.title, stack.labels.shape) == (tmp_path.name, f"{tmp_path.name} slice", (2, 64, 64))
     assert "synthetic" not in capsys.readouterr().out
 
 

@@ -4,9 +4,11 @@ import dataclasses
 import fcntl
 import json
 import subprocess
+import sys
 import threading
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from reproduce import records
@@ -14,6 +16,7 @@ from reproduce.experiment.scoring import score_map
 from reproduce.records import RESULTS, Record
 from reproduce.report import select
 from unet_paper import metrics
+from unet_paper.device import keep_freed_memory
 from unet_paper.errors import InputError
 from unet_paper.isbi import load_isbi
 from unet_paper.tiff import read_images
@@ -147,6 +150,17 @@ def test_the_peak_of_memory_is_in_bytes(monkeypatch):
     status = SimpleNamespace(read_text=lambda **_: "VmPeak:\t9000 kB\nVmHWM:\t  2048 kB\nVmRSS:\t1000 kB\n")
     monkeypatch.setattr(records, "Path", {"/proc/self/status": status}.get)
     assert records.peak_memory("cpu") == 2048 * 1024
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is kept on Linux alone")
+def test_memory_that_is_kept_though_it_was_freed_does_not_count():
+    keep_freed_memory("cpu")
+    records.reset_peak_memory("cpu")
+    before = records.peak_memory("cpu")
+    np.ones(2**24)
+    assert records.peak_memory("cpu") - before > 100 * 2**20
+    records.reset_peak_memory("cpu")
+    assert records.peak_memory("cpu") - before < 20 * 2**20
 
 
 @pytest.mark.parametrize(("system", "unit"), [("linux", 1024), ("darwin", 1)])

@@ -153,11 +153,11 @@ def test_a_training_in_a_given_time_compresses_its_schedule_to_it(command, tmp_p
     monkeypatch.setattr(training, "time", SimpleNamespace(perf_counter=lambda: next(ticks)))
     assert command("--only fcn --seconds 1.5 --folds 0 --base-channels 1 --warmup 0 --rotations none") == 0
     (record,) = records.read(tmp_path / "records.jsonl")
-    assert (record.experiment, record.name) == ("systems", "fcn")
+    assert (record.experiment, record.name) == ("systems", "fcn-1-base-channels")
     assert record.conditions["budget"] == {"seconds": 1.5}
     assert 1.5 <= record.measures["train_seconds"] < 2
     assert record.measures["gflop_per_slice"] > 0
-    (path,) = (tmp_path / "curves").glob(f"fcn-{record.conditions['recipe']}-fold0-seed0.csv")
+    (path,) = (tmp_path / "curves").glob(f"{record.name}-{record.conditions['recipe']}-fold0-seed0.csv")
     curve = np.genfromtxt(path, delimiter=",", names=True)
     assert record.conditions["steps"] == len(curve) > 3
     place = np.concatenate([[0], curve["seconds"][:-1]]) / 1.5

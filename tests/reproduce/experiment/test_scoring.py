@@ -113,6 +113,17 @@ def test_a_stack_of_several_slices_is_timed_by_the_slice(measured, method, data,
     assert record.measures["predict_seconds_per_slice"] == 3.0 / 2
 
 
+def test_times_of_another_device_than_that_of_the_training_are_left_out(measured, method, work, monkeypatch):
+    costs = {"gflop_per_slice": 1.5, "dense_seconds_per_slice": 2.0}
+    run = Run("systems", method, splits(5, [1]), (0,), costs=lambda: costs)
+    monkeypatch.setattr(records, "device_name", lambda device: "a processor")
+    assert costs.items() <= measured(run)[0].measures.items()
+    monkeypatch.setattr(records, "device_name", lambda device: "a GPU")
+    (record,) = measured(run)
+    assert record.provenance["device"] == "a processor"
+    assert set(record.measures) == {"train_seconds", "parameters_count", "gflop_per_slice"}
+
+
 def test_a_record_names_every_command_and_commit_that_had_a_part(measured, method, work, monkeypatch):
     run = Run("table1", method, splits(5, [1]), (0,))
     monkeypatch.setattr(records, "commit_id", lambda: "first")

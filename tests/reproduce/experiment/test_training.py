@@ -161,11 +161,10 @@ def test_a_folder_in_which_another_process_is_at_work_is_refused(trained, folder
     trained()
 
 
-@pytest.mark.parametrize(("resume", "commits"), [(True, "first, second"), (False, "second")])
-def test_a_stopped_training_is_continued_unless_it_is_to_start_anew(
-    trained, folder, monkeypatch, work, resume, commits
-):
+@pytest.mark.parametrize(("resume", "parts"), [(True, "first, second"), (False, "second")])
+def test_a_stopped_training_is_continued_unless_it_is_to_start_anew(trained, folder, monkeypatch, work, resume, parts):
     monkeypatch.setattr(records, "commit_id", lambda: "first")
+    monkeypatch.setattr(records, "device_name", lambda device: "first")
     work.failing[0] = Interrupted("stopped after step 1 of 2")
     with pytest.raises(Interrupted):
         trained()
@@ -178,9 +177,10 @@ def test_a_stopped_training_is_continued_unless_it_is_to_start_anew(
 
     monkeypatch.setattr(training, "train", train)
     monkeypatch.setattr(records, "commit_id", lambda: "second")
+    monkeypatch.setattr(records, "device_name", lambda device: "second")
     account = trained(resume=resume)
     assert found == [(True, resume)]
-    assert account["provenance"]["commit"] == commits
+    assert [account["provenance"][name] for name in ("commit", "device", "device_kind")] == [parts, parts, "cpu"]
     assert not (folder / CHECKPOINT).exists()  # it is finished
 
 

@@ -170,8 +170,8 @@ def test_a_loss_that_is_not_finite_is_recorded_as_in_one_process(runs, data, con
         assert "is not finite" in failed.conditions["outcome"]
         assert made.scores
     assert_equal(tmp_path / "serial", tmp_path / "workers")
-    begun = list((tmp_path / "workers").rglob(f"trainings/{failing.method.label}/*/commits.txt"))
-    assert [len(path.read_text().split()) for path in begun] == [1, 1]  # and not here once more
+    begun = list((tmp_path / "workers").rglob(f"trainings/{failing.method.label}/*/parts.jsonl"))
+    assert [len(path.read_text().splitlines()) for path in begun] == [1, 1]  # and not here once more
 
 
 @pytest.mark.parametrize("error", [MemoryError("Unable to"), NonFiniteLoss("at step 2")])
@@ -223,7 +223,7 @@ def test_a_training_ends_when_its_client_is_gone(method, data, client, tmp_path)
     folder = make_folder(training_folder(*task[:2], seed=0, out=tmp_path))
     with Client(client.scheduler.address) as other:
         training = other.submit(partial(train_task, **task_options(data, tmp_path)), task, pure=False)
-        while not (folder / "commits.txt").exists():
+        while not (folder / "parts.jsonl").exists():
             assert training.status == "pending"
             time.sleep(0.05)
     with locked(folder, patience=60):

@@ -35,7 +35,7 @@ def panels(monkeypatch):
 
 
 def test_a_row_shows_image_probability_cells_and_errors(panels):
-    montage.draw_montage(IMAGES / 255, LABELS, PROBABILITY, SCORES, "montage.png", TITLES)
+    montage.draw_montage(IMAGES / 255, LABELS, PROBABILITY, SCORES, "montage.png", "U-Net", TITLES)
     assert len(panels["panels"]) == 3 * montage.COLUMNS  # of five slices, at most three
     threshold, warping = SCORES.v_rand.threshold, SCORES.warping_error
     for z, row in zip((0, 2, 4), zip(*[iter(panels["panels"])] * montage.COLUMNS), strict=True):
@@ -51,13 +51,15 @@ def test_a_row_shows_image_probability_cells_and_errors(panels):
 def test_the_worst_slice_is_drawn_at_the_thresholds_of_the_stack(panels, tmp_path):
     write_stack(tmp_path / "map.tif", PROBABILITY)
     details = {"v_rand_by_slice": [0.9, 0.8, 0.7, 0.75, 0.9]}
-    record = Record("table1", "unet", {"slices": [1, 2, 3, 4, 5]}, prediction="map.tif", details=details)
+    told = {"title": "U-Net", "steps": 2000, "slices": [1, 2, 3, 4, 5]}
+    record = Record("table1", "unet", told, prediction="map.tif", details=details)
     images, labels = (np.pad(stack, ((1, 0), (0, 0), (0, 0))) for stack in (IMAGES / 255, LABELS))
     data = SimpleNamespace(images=images, labels=labels)
     montage.worst_slice_of_record(record, data, tmp_path)
     (image, title), _, (cells, _), (errors, _) = panels["panels"]
     np.testing.assert_array_equal(image, IMAGES[2] / 255)
     assert title == "slice 3, V_Rand 0.700"
+    assert panels["text"].startswith("U-Net, 2,000 steps; 5 slices: V_Rand")
     np.testing.assert_array_equal(cells, outlined(segment(PROBABILITY[2], threshold=SCORES.v_rand.threshold)))
     np.testing.assert_array_equal(errors, montage.errors(LABELS[2], SCORES.warping_error, 2))
 
@@ -68,7 +70,9 @@ def test_errors_are_counted_by_their_connected_places(panels):
     splits[0, 4, 4] = True
     warping = SimpleNamespace(merges=merges, splits=splits, threshold=0.3, value=0.0)
     scores = SimpleNamespace(v_rand=SCORES.v_rand, warping_error=warping)
-    montage.draw_montage(IMAGES[:1, :9, :9], LABELS[:1, :9, :9], PROBABILITY[:1, :9, :9], scores, "montage.png", TITLES)
+    montage.draw_montage(
+        IMAGES[:1, :9, :9], LABELS[:1, :9, :9], PROBABILITY[:1, :9, :9], scores, "montage.png", "U-Net", TITLES
+    )
     assert panels["panels"][3][1] == "above 0.3: 2 merges, 1 splits"
 
 
@@ -124,7 +128,7 @@ def test_methods_of_one_seed_and_rotations_share_a_picture(panels, montage_of):
 
 
 def test_a_montage_is_a_small_file(tmp_path):
-    montage.draw_montage(IMAGES / 255, LABELS, PROBABILITY, SCORES, tmp_path / "montage.png", TITLES)
+    montage.draw_montage(IMAGES / 255, LABELS, PROBABILITY, SCORES, tmp_path / "montage.png", "U-Net", TITLES)
     assert (tmp_path / "montage.png").stat().st_size < 600_000
 
 

@@ -1,6 +1,7 @@
 """compare: rows that belong together meet, and differences are better, within the stated tolerances, or worse."""
 
 import argparse
+import dataclasses
 import json
 
 import pytest
@@ -9,7 +10,7 @@ from made_rows import made_record
 from reproduce import records
 from reproduce.records import EXPERIMENTS, RESULTS
 from reproduce.report import compare
-from reproduce.report.select import by_seed, read
+from reproduce.report.select import as_row, by_seed, read
 from unet_paper.errors import InputError
 
 TOLERANCES = json.loads((RESULTS / "expected.json").read_text())["tolerances"]
@@ -101,6 +102,22 @@ def test_the_paper_can_stand_on_either_side_and_is_never_judged(tmp_path):
         assert status("paper", path) == expected
         assert status(path, RESULTS / "paper.json") == expected
     assert status("paper", "paper") == 0
+
+
+def test_a_training_that_failed_where_the_other_did_not_is_worse(tmp_path, capsys):
+    fine, failed = made_record(), made_record(v_rand=None, outcome="the loss is not finite", seeds=[1])
+    for name, kept in (("fine", [fine]), ("both", [fine, failed])):
+        for record in kept:
+            records.append(record, tmp_path / f"{name}.jsonl")
+    fine, both = tmp_path / "fine.jsonl", tmp_path / "both.jsonl"
+    assert [status(fine, both), status(both, fine), status(both, both)] == [1, 0, 0]
+    assert "seed 1" in capsys.readouterr().out
+
+
+def test_data_other_than_the_challenges_has_no_partner_in_it():
+    record = made_record()
+    other = dataclasses.replace(record, provenance=record.provenance | {"data": {"train-labels": "0123456789"}})
+    assert compare.compare([as_row(record)], [as_row(other)], TOLERANCES)[0] == []
 
 
 def test_repeats_with_another_seed_meet_the_stated_tolerances():

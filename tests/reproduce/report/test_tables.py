@@ -3,11 +3,12 @@
 import dataclasses
 
 import pytest
-from made_rows import CPU, GPU, ablation, made
+from made_rows import CPU, GPU, ablation, made, made_record
 
 from reproduce.records import RESULTS
 from reproduce.report import tables
-from reproduce.report.select import BASE, read, read_numbers
+from reproduce.report.claims import claims
+from reproduce.report.select import BASE, as_row, read, read_numbers
 
 NUMBERS = read_numbers()
 THIRTY = list(range(30))
@@ -109,7 +110,9 @@ def test_a_sweep_shows_what_varies_and_what_diverged():
     rows = [made("sweep", "slow", learning_rate=1e-3, optimizer="sgd", recipe="0a")]
     rows.append(made("sweep", "fast", None, learning_rate=1e-2, optimizer="sgd", recipe="0b", outcome="not finite"))
     slow, fast = lines(tables.sweep(rows, []))
-    assert list(slow) == ["learning rate", "seed", "outcome", *tables.SCORE_HEADS, "training"]
+    scores = tables.SCORE_HEADS
+    assert list(slow) == ["learning rate", "seed", "scored on", "outcome", *scores, "training", "device"]
+    assert (slow["scored on"], slow["device"]) == ("held-out slices 24-29", GPU)
     assert (slow["learning rate"], slow["outcome"]) == ("0.001", "finished")
     assert (fast["learning rate"], fast["outcome"], fast["V_Rand"]) == ("0.01", "not finite", "–")
 
@@ -167,14 +170,53 @@ def test_the_learning_curve_has_a_line_for_each_size_and_variant_with_paired_dif
     ]
 
 
-def test_a_method_that_diverged_and_averaged_maps_are_called_so():
-    failed = made("systems", "fcn", None, outcome="not finite", rotations="failed")
-    found = lines(tables.methods([made("systems"), made("systems", seeds=[0, 1]), failed], []))
+def test_trainings_that_diverged_are_told_in_every_table():
+    def failed(*given, **named):
+        return made(*given, v_rand=None, outcome="not finite", rotations="failed", **named)
+
+    found = lines(tables.methods([made("systems"), failed("systems", "fcn")], []))
     assert [(line["method"], line["steps"], line["seeds"]) for line in found] == [
         ("unet", "3,000", "1"),
-        ("unet", "3,000", "0, 1 (maps averaged)"),
         ("fcn", "not finite", "0"),
     ]
+    rows = [made(), failed(seeds=[1])]
+    assert [line["rotations"] for line in lines(tables.table1(rows, NUMBERS))[-2:]] == ["eight", "–"]
+    assert "not finite" in tables.table1(rows, NUMBERS)
+    assert "not finite" not in tables.cost(rows, NUMBERS)
+    curve = [*ablation(BASE, 0.9, experiment="learning-curve"), failed("learning-curve", "no-elastic", variant="x")]
+    assert lines(tables.learning_curve(curve, []))[-1]["V_Rand"] == "–"
+    assert "not finite" in tables.learning_curve(curve, [])
+
+
+def test_costs_of_repeats_are_their_mean_and_memory_their_greatest():
+    rows = [
+        dataclasses.replace(
+            made("systems", seeds=[n], steps=n, measures={"train_seconds": 60.0 * n}), peak_bytes=n * 2**20
+        )
+        for n in (10, 30, 20)
+    ]
+    (line,) = lines(tables.methods([dataclasses.replace(row, budget=("seconds", 60.0)) for row in rows], []))
+    assert (line["seeds"], line["steps"], line["training of a network"]) == ("3", "20", "20.0 min")
+    assert line["peak memory"] == "30.0 MiB"
+
+
+def test_networks_of_another_width_stand_in_a_table_of_their_own():
+    rows = [made("systems", "sliding-window", steps=9), made("systems", "sliding-window", steps=3, base_channels=16)]
+    assert tables.methods(rows, []).count("###") == 2
+
+
+def test_recipes_of_one_title_and_length_are_told_apart_by_their_digits():
+    rows = [made(recipe="aaaaaaaa"), made(recipe="bbbbbbbb"), made(recipe="cccccccc", steps=7)]
+    for table in (tables.table1, tables.cost):
+        named = [line["network"] for line in lines(table(rows, NUMBERS))[-3:]]
+        assert named == ["unet, recipe aaaaaaaa", "unet, recipe bbbbbbbb", "unet"]
+
+
+def test_scores_on_data_other_than_the_challenges_say_so_and_decide_no_claim():
+    record = made_record()
+    other = as_row(dataclasses.replace(record, provenance=record.provenance | {"data": {"train-labels": "0123456789"}}))
+    assert lines(tables.table1([other], NUMBERS))[-1]["scored on"] == "held-out slices 24-29 of data 01234567"
+    assert claims([other], NUMBERS) == claims([], NUMBERS) != claims([as_row(record)], NUMBERS)
 
 
 def test_methods_borrow_the_u_net_of_table_1_and_stand_by_v_rand():
