@@ -1,9 +1,12 @@
 """Verify: stored maps are scored again, and what differs, is not there or is of other data is told."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from data_scripts.phantom import write_phantom
+from reproduce import records
 from reproduce.__main__ import main
 from unet_paper.tiff import read_stack, write_stack
 
@@ -37,3 +40,12 @@ def test_maps_of_other_data_are_not_judged(verify, tmp_path, capsys):
     write_phantom(tmp_path / "other", n_slices=5, size=64, seed=1)
     assert main(["verify", "--data", str(tmp_path / "other"), "--out", str(tmp_path)]) == 2
     assert "has no stored map of held-out slices of this data" in capsys.readouterr().err
+
+
+def test_of_two_experiments_that_share_a_map_both_records_are_checked(verify, tmp_path, capsys):
+    path = tmp_path / "records.jsonl"
+    for record in records.read(path):
+        wrong = record.scores | {"v_rand": 0.5}
+        records.append(dataclasses.replace(record, experiment="systems", scores=wrong), path)
+    assert verify() == 1
+    assert capsys.readouterr().out.endswith("2 equal, 2 different, 0 maps not stored\n")
