@@ -99,8 +99,8 @@ def main(argv=None):
 
 def _main(argv):
     arguments = parser(next(iter(argv), "")).parse_args(argv)
-    if hasattr(arguments, "out") and arguments.command not in READS and not getattr(arguments, "check", False):
-        check_folder(arguments.out)
+    if hasattr(arguments, "out"):
+        check_folder(arguments.out, writable=not (arguments.command in READS or getattr(arguments, "check", False)))
     if hasattr(arguments, "device"):
         from unet_paper.device import choose_device  # torch, only now
 

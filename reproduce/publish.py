@@ -50,7 +50,7 @@ def run(arguments):
             raise InputError(f"{into} has others by the name of {', '.join(others)}; --replace replaces them")
         for name in replaced:
             drawn.remove(name)
-            print(f"left {into / name} as it is; --replace takes the one in {out}")
+            print(f"left {into / name} as it is; {out / name} is another")
     for name in files + drawn:
         make_folder((into / name).parent)
         with atomic_write(into / name) as temporary:

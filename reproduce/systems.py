@@ -43,10 +43,11 @@ def run(arguments):
             "--seconds measures a machine that does nothing else; --workers and --scheduler must be left out"
         )
     names = arguments.only or list(METHODS)
-    given = arguments.learning_rate is not None or arguments.warmup is not None
-    if given and "unet-adam" in names and arguments.optimizer != "adam":
+    takes = {"unet", "fcn"} | ({"unet-adam"} if arguments.optimizer == "adam" else set())
+    given = [arguments.optimizer, arguments.learning_rate, arguments.warmup]
+    if any(value is not None for value in given) and not takes & set(names):
         raise InputError(
-            "--learning-rate and --warmup are of momentum; unet-adam must be left out of --only, or --optimizer be adam"
+            "--optimizer, --learning-rate and --warmup are of unet and fcn; one of them must be among the methods"
         )
     data = load_data(arguments.data)
     config = recipe_config(arguments.device, **recipe_arguments(arguments))

@@ -127,8 +127,8 @@ def make_folder(path: str | Path) -> Path:
     return Path(path)
 
 
-def check_folder(path: str | Path) -> None:
-    """Raise `InputError` unless `path` is, or could be made, a folder to write to; nothing is made.
+def check_folder(path: str | Path, *, writable: bool = True) -> None:
+    """Raise `InputError` unless `path` is, or could be made, a folder, if `writable` to write to; nothing is made.
 
     Examples
     --------
@@ -141,7 +141,7 @@ def check_folder(path: str | Path) -> None:
         above = above.parent
     if not above.is_dir():
         raise InputError(f"cannot write to {path}: {above} is not a folder")
-    if not os.access(above, os.W_OK):
+    if writable and not os.access(above, os.W_OK):
         raise InputError(f"cannot write to {path}: no permission to write in {above}")
 
 

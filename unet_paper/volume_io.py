@@ -188,8 +188,8 @@ def _open_tiff(path):
     if complaints:
         raise InputError(f"cannot read {path} as TIFF: it is damaged or truncated ({complaints[0]})")
     axes = series.axes.lower()
-    if "c" in axes and array.shape[axes.index("c")] > MOST_CHANNELS:
-        axes = axes.replace("c", "i")  # images, whose axis was not named
+    if axes == "cyx" and array.shape[0] > MOST_CHANNELS:
+        axes = "zyx"  # slices, whose axis was not named
     return array, axes, voxel_size, unit, pixels
 
 

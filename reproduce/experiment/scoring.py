@@ -12,7 +12,7 @@ import numpy as np
 
 from reproduce import records
 from reproduce.experiment.run import Run
-from reproduce.experiment.training import progress_bar, read_account, together, training_folder
+from reproduce.experiment.training import of_parts, progress_bar, read_account, together, training_folder
 from unet_paper import metrics
 from unet_paper.checkpoint import read_weights
 from unet_paper.errors import NonFiniteLoss
@@ -49,11 +49,10 @@ def _measure(run, rotations, accounts, costs, data, device, out):
     labels, rows = (data.test_labels, data.test_rows) if run.on_test else (data.labels[run.held_out], None)
     scores, details = score_map(path, labels, rows)
     trained = [account["provenance"] for account in accounts]
-    commits = [commit for provenance in trained for commit in provenance["commit"].split(", ")]
     train_seconds = sum(account["seconds"] for account in accounts)
-    trained_on = together(provenance["device"] for provenance in trained)
+    parts = of_parts([part for account in accounts for part in account["parts"]])
     costs = {"predict_seconds_per_slice": seconds / len(probability), **costs}
-    if trained_on != records.device_name(device):  # which is the device that a record tells
+    if parts["device"] != records.device_name(device):  # which is the device that a record tells
         costs = {name: value for name, value in costs.items() if name in WORK}
     return records.Record(
         experiment=run.experiment,
@@ -70,13 +69,13 @@ def _measure(run, rotations, accounts, costs, data, device, out):
         provenance=trained[0]
         | {
             "command": together([*(p["command"] for p in trained), records.command_line()]),
-            "commit": together([*commits, records.commit_id()]),
+            "commit": together([*parts["commit"].split(", "), records.commit_id()]),
             "config": run.configuration,
             "seed": list(run.seeds),
             "data": data.sha256,
             "date": records.now(),
-            "device": trained_on,
-            "device_kind": together(p["device_kind"] for p in trained),
+            "device": parts["device"],
+            "device_kind": parts["device_kind"],
             "peak_bytes": max(p["peak_bytes"] for p in trained),
             "wall_seconds": round(train_seconds + seconds, 3),
         },

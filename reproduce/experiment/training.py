@@ -101,7 +101,7 @@ def read_account(folder: Path) -> dict | None:
         return None
     try:
         account = json.loads(path.read_text(encoding="utf-8"))
-        _ = [account[name] for name in ("seconds", "steps", "parameters")]
+        _ = [account[name] for name in ("seconds", "steps", "parameters", "parts")]
         _ = [account["provenance"][name] for name in records.PROVENANCE]
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} is damaged ({error!r}); remove the folder {folder} to train again") from error
@@ -112,9 +112,15 @@ def _train_split(method, split, data, folder, seed, device, out, worker_of):
     images, labels = data.images[list(split.train)], data.labels[list(split.train)]
     for left in folder.glob(".tmp??????"):
         left.unlink()  # safetensors' own, of a run that was killed while it wrote
+    if not (folder / CHECKPOINT).exists():
+        (folder / PARTS).unlink(missing_ok=True)  # of runs that left nothing
     part = {"commit": records.commit_id(), "device": records.device_name(device), "device_kind": device}
     with open(folder / PARTS, "a", encoding="utf-8") as file:
         file.write(json.dumps(part) + "\n")
+    try:
+        parts = [json.loads(line) for line in (folder / PARTS).read_text(encoding="utf-8").splitlines()]
+    except ValueError as error:
+        raise InputError(f"{folder / PARTS} is damaged; remove the folder {folder} to train again") from error
     records.reset_peak_memory(device)
     total = None if method.recipe.seconds else method.recipe.steps
     title = f"train {method.name} {split.name} seed {seed}"
@@ -141,8 +147,7 @@ def _train_split(method, split, data, folder, seed, device, out, worker_of):
         wall_seconds=seconds,
         command=worker_of,
     )
-    parts = [json.loads(line) for line in (folder / PARTS).read_text(encoding="utf-8").splitlines()]
-    provenance |= {name: together(one[name] for one in parts) for name in part}
+    provenance |= of_parts(parts)
     about = {name: provenance[name] for name in ("command", "commit", "date", "device", "data")} | provenance["config"]
     metadata = gray_statistics(images) | {"title": method.title, "seconds": seconds} | about
     save_weights(folder / "weights.safetensors", model, metadata)
@@ -153,11 +158,17 @@ def _train_split(method, split, data, folder, seed, device, out, worker_of):
         "steps": len(curve.loss),
         "parameters": sum(p.numel() for p in model.parameters()),
         "provenance": provenance,
+        "parts": parts,
     }
     with atomic_write(folder / "run.json") as temporary:
         Path(temporary).write_text(json.dumps(account, indent=1), encoding="utf-8")
     (folder / CHECKPOINT).unlink(missing_ok=True)
     return account
+
+
+def of_parts(parts: list[dict]) -> dict:
+    """Commits, devices and their kinds of several runs, for a record."""
+    return {name: together(part[name] for part in parts) for name in ("commit", "device", "device_kind")}
 
 
 def progress_bar(**options) -> tqdm:

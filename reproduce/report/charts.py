@@ -128,7 +128,7 @@ def methods(rows: list[Row]) -> Figure | None:
     for line, groups in zip(figure.subplots(len(lists), 3, squeeze=False), lists):
         for axes, (label, scale, measure) in zip(line, costs(groups)):
             for group in groups:
-                x, point = measure(group[0]), spread(values(group, "v_rand"))
+                x, point = measure(group), spread(values(group, "v_rand"))
                 marker, colour = divmod(names.index(group[0].title), len(COLOURS))
                 style = {"fmt": "os^Dv"[marker % 5], "color": COLOURS[colour]}
                 if x is not None:
@@ -141,20 +141,21 @@ def methods(rows: list[Row]) -> Figure | None:
             axes.sharey(line[0])
         first = groups[0][0]
         line[0].set_ylabel(f"V_Rand, {text.scored(first)}")
-        protocol = f"{text.budget(first)}, {first.device}; rotations {first.rotations}"
+        protocol = f"{text.protocol(first)}, {first.device}; rotations {first.rotations}"
         line[0].set_title(protocol, loc="left", fontsize=9)
     figure.legend(handles.values(), handles, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
     return figure
 
 
 def costs(groups):
-    """Three costs: name, scale, measure of a row. Memory stands for a training time that was the same for all."""
-    peak = ("peak memory, GiB", "linear", lambda row: (row.peak_bytes or 0) / 2**30 or None)
-    training = ("training of a network, minutes", "log", lambda row: (row.network_seconds or 0) / 60 or None)
+    """Three costs: name, scale, measure of repeats. Memory stands for a training time that was the same for all."""
+    peak = ("peak memory, GiB", "linear", lambda group: (select.peak(group) or 0) / 2**30 or None)
+    training = ("training of a network, minutes", "log", lambda group: (select.seconds(group) or 0) / 60 or None)
+    slices = lambda group: select.mean_of(values(group, "predict_seconds_per_slice"))  # noqa: E731
     return (
-        ("GFLOP a slice", "log", lambda row: row.value("gflop_per_slice")),
+        ("GFLOP a slice", "log", lambda group: group[0].value("gflop_per_slice")),
         peak if groups[0][0].budget[0] == "seconds" else training,
-        ("a slice with its rotations, seconds", "log", lambda row: row.value("predict_seconds_per_slice")),
+        ("a slice with its rotations, seconds", "log", slices),
     )
 
 

@@ -81,11 +81,11 @@ def training_cost(rows: list[Row], numbers: dict) -> Status:
     group = [row for row in select.network(rows, "unet") if row.network_seconds and row.peak_bytes]
     if not group:
         return Status()
-    first, seconds, v_rand = group[0], spread(row.network_seconds for row in group).mean, values(group, "v_rand")
-    fits = seconds <= 3600 * numbers["training_time"] and first.peak_bytes <= 1e9 * numbers["training_memory"]
+    first, seconds, peak, v_rand = group[0], select.seconds(group), select.peak(group), values(group, "v_rand")
+    fits = seconds <= 3600 * numbers["training_time"] and peak <= 1e9 * numbers["training_memory"]
     near = bool(v_rand) and spread(v_rand).mean >= numbers["leaderboard/unet/v_rand"] - NEAR
     scored = f"V_Rand {text.mean('v_rand', v_rand)} after {text.steps(first.steps)} steps, {_protocol(first)}"
-    evidence = f"{text.duration(seconds)}, {text.memory(first.peak_bytes)} on {first.device}; {scored}"
+    evidence = f"{text.duration(seconds)}, {text.memory(peak)} on {first.device}; {scored}"
     return beside_the_paper(fits, first.device_kind == "cuda" and (near or not fits), evidence)
 
 
@@ -199,7 +199,7 @@ CLAIMS = (
 
 def decided(rows: list[Row], numbers: list[dict]) -> list[tuple[Claim, Status]]:
     """Every claim with its status; data other than the challenge's decides none."""
-    rows = [row for row in rows if "data" not in row.settings]
+    rows = list(filter(select.is_challenge, rows))
     by_id = {number["id"]: number["value"] for number in numbers}
     return [(claim, claim.status(rows, by_id)) for claim in CLAIMS]
 

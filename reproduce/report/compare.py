@@ -75,8 +75,8 @@ def run(arguments) -> int:
             print(f"  {d.metric:16} {numbers}  {d.verdict} ({d.tolerance:g})")
     if alone:
         print(f"{len(alone)} rows without a partner, the first: {alone[0]}")
-    known = {key(row) for row in first if row.outcome}
-    failed = [row for row in second if row.outcome and key(row) not in known]
+    finished = {_recipe(row) for row in first if row.scores}
+    failed = [row for row in second if row.outcome and _recipe(row) in finished]
     for row in failed:
         print(f"{_described(row)}: {row.outcome}")
     verdicts = [d.verdict for d in found]
@@ -105,6 +105,11 @@ def compare(first: list[Row], second: list[Row], tolerances: dict) -> tuple[list
                 if None not in pair:
                     found.append(Difference(_described(row) + other, metric, *pair, tolerance))
     return found, [_described(row) for row in first + second if id(row) not in matched]
+
+
+def _recipe(row):
+    """What a run that failed has in common with those that did not."""
+    return key(row, ("seeds", "steps", "rotations"))
 
 
 def _described(row):

@@ -232,7 +232,8 @@ def latest(rows: Iterable[Row]) -> list[Row]:
     for row in rows:
         place = (row.experiment, row.prediction) if row.prediction else (key(row), row.device)
         if row.scores or not (place in newest and newest[place].scores):
-            newest.pop(place, None)  # or it would keep the place of the earlier one
+            if row.experiment != "benchmark":  # whose table keeps its order
+                newest.pop(place, None)
             newest[place] = row
     return list(newest.values())
 
@@ -303,6 +304,21 @@ def mean_of(values: Iterable[float | None]) -> float | None:
     """
     known = [value for value in values if value is not None]
     return statistics.fmean(known) if known else None
+
+
+def seconds(group: Iterable[Row]) -> float | None:
+    """Mean training time of one network over repeats."""
+    return mean_of(row.network_seconds for row in group)
+
+
+def peak(group: Iterable[Row]) -> int | None:
+    """Most memory of any repeat."""
+    return max((row.peak_bytes for row in group if row.peak_bytes), default=None)
+
+
+def is_challenge(row: Row) -> bool:
+    """Whether a row is of the challenge's data, as all are that do not say otherwise."""
+    return "data" not in row.settings
 
 
 def values(rows: Iterable[Row], metric: str) -> list[float]:
@@ -382,8 +398,11 @@ def networks(rows: Iterable[Row]) -> list[list[Row]]:
             first.rotations == "eight",
         )
 
+    def stack(group):
+        return group[0].name, group[0].volume, group[0].settings.get("data")
+
     newest_first = sorted(reversed(by_seed(scored(rows, "table1"))), key=documented, reverse=True)
-    best = [groups[0] for groups in grouped(newest_first, lambda group: (group[0].name, group[0].volume)).values()]
+    best = [groups[0] for groups in grouped(newest_first, stack).values()]
     return sorted(best, key=lambda group: ("reading" in group[0].settings, -group[0].base_channels))
 
 

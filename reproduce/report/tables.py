@@ -27,11 +27,11 @@ def glance(rows: list[Row], numbers: list[dict]) -> str:
     hours, size = _paper(numbers, "training_time"), _paper(numbers, "training_memory")
     lines[0] += [f"{hours} h, NVidia Titan", f"at most {size} GB"]
     shipped = {_recipe(row): row.weights for row in of(rows, "pretrained")[-1:]}
-    for group in select.networks(rows)[: GLANCE_LINES - len(lines)]:
+    for group in select.networks(filter(select.is_challenge, rows))[: GLANCE_LINES - len(lines)]:
         first = group[0]
         about = f"{first.title}, {text.steps(first.steps)} steps, rotations {first.rotations}"
         on = text.scored(first) + (f", {len(group)} seeds" if len(group) > 1 else "")
-        costs = [f"{text.duration(_seconds(group))}, {first.device}", text.memory(_peak(group))]
+        costs = [f"{text.duration(select.seconds(group))}, {first.device}", text.memory(select.peak(group))]
         link = shipped.get(_recipe(first))
         weights = [f"[trained on all slices]({link})"] if link else []
         lines.append([about, *text.means(group, GLANCE), on, *costs, *weights])
@@ -41,16 +41,6 @@ def glance(rows: list[Row], numbers: list[dict]) -> str:
 
 def _recipe(row):
     return row.name, row.settings.get("recipe")
-
-
-def _seconds(group):
-    """Mean training time of one network over repeats."""
-    return select.mean_of(row.network_seconds for row in group)
-
-
-def _peak(group):
-    """Most memory of any repeat."""
-    return max((row.peak_bytes for row in group if row.peak_bytes), default=None)
 
 
 def _titles(rows):
@@ -114,7 +104,8 @@ def pretrained(rows: list[Row], numbers: list[dict]) -> str:
     """The network in the package, and its recipe's score on slices that a network of it was not trained on."""
     lines = []
     for row in of(rows, "pretrained")[-1:]:
-        held_out = (one for one in rows if one.volume == "train" and _recipe(one) == _recipe(row))
+        ours = (one for one in rows if one.volume == "train" and select.is_challenge(one))
+        held_out = (one for one in ours if _recipe(one) == _recipe(row))
         group = next(iter(select.networks(held_out)), [])
         about = [row.title, row.train_slices, text.steps(row.steps)]
         size = [text.measure_text(name, row.value(name)) for name in ("parameters_count", "file_bytes")]
@@ -131,8 +122,9 @@ def slices(rows: list[Row], numbers: list[dict]) -> str:
 
 
 def _slice_table(groups):
-    columns = [(f"{group[0].title}, {text.scored(group[0])}", select.by_slice(group)) for group in groups]
-    heads, columns = zip(*([pair for pair in columns if pair[1]] or [("", {})]))
+    told = [group for group in groups if select.by_slice(group)]
+    heads = [f"{group[0].title}, {text.scored(group[0])}" for group in told]
+    columns = [select.by_slice(group) for group in told]
     numbers = sorted(set().union(*columns))
     lines = [[z, *(text.score("v_rand", column.get(z)) for column in columns)] for z in numbers]
     lines.append(["mean", *(text.mean("v_rand", list(column.values())) for column in columns)])
@@ -200,15 +192,16 @@ def methods(rows: list[Row], numbers: list[dict]) -> str:
     for groups in select.protocols(rows):
         lines, first = [], groups[0][0]
         for row, group in ((group[0], group) for group in groups):
-            about = [row.title, text.steps(round(select.mean_of(one.steps for one in group))), len(group)]
+            steps = select.mean_of(one.steps for one in group)
+            about = [row.title, text.steps(steps and round(steps)), len(group)]
             work = [text.measure_text(name, row.value(name)) for name in WORK]
             slice_seconds = select.mean_of(values(group, "predict_seconds_per_slice"))
-            times = [text.duration(_seconds(group)), text.duration(slice_seconds)]
-            lines.append([*about, *text.means(group), *work, *times, text.memory(_peak(group))])
+            times = [text.duration(select.seconds(group)), text.duration(slice_seconds)]
+            lines.append([*about, *text.means(group), *work, *times, text.memory(select.peak(group))])
         failed = [row for row in of(rows, "systems") if row.outcome and row.protocol == first.protocol]
         lines += [[row.title, row.outcome, text.seeds(row)] for row in failed]
         where = [text.scored(first), f"rotations {first.rotations}", first.device]
-        heading = ", ".join([text.budget(first), text.training_slices(first.train_slices), *where])
+        heading = ", ".join([text.protocol(first), text.training_slices(first.train_slices), *where])
         measured = [group[0] for group in groups if "speed_ratio" in group[0].measures]
         speeds = [[row.title, *(text.measure_text(name, row.value(name)) for name in DENSE)] for row in measured]
         parts += [f"### {heading}", text.table(head, lines), _slice_table(groups)]

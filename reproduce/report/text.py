@@ -18,6 +18,7 @@ TITLES = common.SCORES | {
 }
 OPTIMIZERS = {"sgd": "momentum", "adam": "Adam"}
 DASH = "–"
+PAPER_CHANNELS = Row("", "", "").base_channels
 
 
 def score(metric: str, value: float | None, *, signed: bool = False) -> str:
@@ -192,6 +193,11 @@ def budget(row: Row) -> str:
     """What bounded a training."""
     unit, amount = row.budget
     return f"{duration(amount)} of training" if unit == "seconds" else f"{steps(amount)} steps"
+
+
+def protocol(row: Row) -> str:
+    """What bounded the trainings of a comparison of methods, and how wide the U-Net is if it is not the paper's."""
+    return budget(row) if row.base_channels == PAPER_CHANNELS else f"{row.base_channels} base channels, {budget(row)}"
 
 
 def scale(row: Row) -> str:

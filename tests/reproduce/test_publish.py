@@ -96,19 +96,18 @@ def test_another_map_of_the_name_is_replaced_only_if_that_is_asked_for(publish, 
     assert printed.count("replaced") == 1
 
 
-def test_the_montage_is_published_with_records_of_table_1_and_replaces_another_if_asked(publish, runs, into, capsys):
+@pytest.mark.parametrize("replace", [True, False])
+def test_the_montage_is_published_with_records_of_table_1_and_replaces_another_if_asked(
+    publish, runs, into, capsys, replace
+):
     for folder in (runs, into):
         (folder / "figures").mkdir(parents=True)
         (folder / "figures/montage.png").write_text(f"montage of {folder.name}")
     assert publish("--only", "benchmark") == 0
     assert (into / "figures/montage.png").read_text() == "montage of results"
-    assert publish() == 0
-    assert (into / "figures/montage.png").read_text() == "montage of results"
-    assert f"left {into}/figures/montage.png as it is; --replace takes the one in {runs}" in capsys.readouterr().out
-    (into / "records.jsonl").unlink()
-    assert publish("--replace") == 0
-    assert (into / "figures/montage.png").read_text() == "montage of runs"
-    assert f"replaced {into}/figures/montage.png" in capsys.readouterr().out
+    assert publish(*["--replace"] * replace) == 0
+    assert (into / "figures/montage.png").read_text() == f"montage of {'runs' if replace else 'results'}"
+    assert f"{'replaced' if replace else 'left'} {into}/figures/montage.png" in capsys.readouterr().out
 
 
 def test_the_worst_slice_is_published_with_the_network_in_the_package(publish, runs, into):

@@ -84,8 +84,8 @@ def test_with_adam_the_unet_and_that_with_adam_are_one(command, asked):
     [
         ("--steps 9 --seconds 5", "--steps and --seconds are two budgets; it must be one of them"),
         ("--only unet u2net --steps 9 --warmup 9", "the warm-up is 9 steps; it must be 0 to 8"),
-        ("--only unet-adam --learning-rate 1e-3", "unet-adam must be left out of --only, or --optimizer be adam"),
-        ("--warmup 9", "--learning-rate and --warmup are of momentum"),
+        ("--only unet-adam --learning-rate 1e-3", "--learning-rate and --warmup are of unet and fcn; one of them must"),
+        ("--only u2net modern --optimizer adam", "--optimizer, --learning-rate and --warmup are of unet and fcn"),
     ],
 )
 def test_illegal_arguments_are_told_before_anything_runs(words, message, command, asked, capsys):

@@ -225,4 +225,5 @@ def test_a_folder_that_may_not_be_written_is_told_before_one_is_made_in_it(tmp_p
     monkeypatch.setattr("unet_paper.files.os.access", lambda *_: False)  # root may write anywhere
     with pytest.raises(InputError, match=f"cannot write to .*: no permission to write in {tmp_path}"):
         check_folder(tmp_path / "results")
+    check_folder(tmp_path / "results", writable=False)
     assert not (tmp_path / "results").exists()

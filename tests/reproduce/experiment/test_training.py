@@ -181,6 +181,24 @@ def test_a_stopped_training_is_continued_unless_it_is_to_start_anew(trained, fol
     account = trained(resume=resume)
     assert found == [(True, resume)]
     assert [account["provenance"][name] for name in ("commit", "device", "device_kind")] == [parts, parts, "cpu"]
+
+
+def test_runs_that_left_nothing_have_no_part_in_a_training(trained, monkeypatch, work):
+    monkeypatch.setattr(records, "device_name", lambda device: "first")
+    work.failing[0] = MemoryError
+    with pytest.raises(MemoryError):
+        trained()
+    monkeypatch.setattr(records, "device_name", lambda device: "second")
+    assert trained()["provenance"]["device"] == "second"
+
+
+def test_a_damaged_list_of_parts_is_told_before_anything_is_trained(trained, folder, work):
+    folder.mkdir(parents=True)
+    (folder / CHECKPOINT).touch()
+    (folder / training.PARTS).write_text('{"commit"')
+    with pytest.raises(InputError, match="parts.jsonl is damaged; remove the folder"):
+        trained()
+    assert not work.trained
     assert not (folder / CHECKPOINT).exists()  # it is finished
 
 

@@ -201,8 +201,10 @@ def test_costs_of_repeats_are_their_mean_and_memory_their_greatest():
 
 
 def test_networks_of_another_width_stand_in_a_table_of_their_own():
-    rows = [made("systems", "sliding-window", steps=9), made("systems", "sliding-window", steps=3, base_channels=16)]
-    assert tables.methods(rows, []).count("###") == 2
+    wide, narrow = ({"budget": {"steps": 9}} | width for width in ({}, {"base_channels": 16}))
+    found = tables.methods([made("systems", "fcn", **wide), made("systems", "fcn", **narrow)], [])
+    headings = [line.split(",")[0] for line in found.splitlines() if line.startswith("###")]
+    assert headings == ["### 9 steps", "### 16 base channels"]
 
 
 def test_recipes_of_one_title_and_length_are_told_apart_by_their_digits():
