@@ -196,7 +196,7 @@ def test_a_damaged_list_of_parts_is_told_before_anything_is_trained(trained, fol
     folder.mkdir(parents=True)
     (folder / CHECKPOINT).touch()
     (folder / training.PARTS).write_text('{"commit"')
-    with pytest.raises(InputError, match="parts.jsonl is damaged; remove the folder"):
+    with pytest.raises(InputError, match=r"parts\.jsonl is damaged; remove the folder"):
         trained()
     assert not work.trained
     assert not (folder / CHECKPOINT).exists()  # it is finished
