@@ -181,6 +181,7 @@ def test_a_stopped_training_is_continued_unless_it_is_to_start_anew(trained, fol
     account = trained(resume=resume)
     assert found == [(True, resume)]
     assert [account["provenance"][name] for name in ("commit", "device", "device_kind")] == [parts, parts, "cpu"]
+    assert not (folder / CHECKPOINT).exists()  # it is finished
 
 
 def test_runs_that_left_nothing_have_no_part_in_a_training(trained, monkeypatch, work):
@@ -199,7 +200,6 @@ def test_a_damaged_list_of_parts_is_told_before_anything_is_trained(trained, fol
     with pytest.raises(InputError, match=r"parts\.jsonl is damaged; remove the folder"):
         trained()
     assert not work.trained
-    assert not (folder / CHECKPOINT).exists()  # it is finished
 
 
 def test_steps_of_an_earlier_run_do_not_count_for_the_time_left(trained, monkeypatch, work):
