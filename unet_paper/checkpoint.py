@@ -7,7 +7,6 @@ which alone it continues.
 
 import hashlib
 import json
-import math
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -87,8 +86,8 @@ def read_weights(path: str | Path, model: torch.nn.Module | None = None) -> tupl
         numbers = [float(metadata[key]) for key in ("image_mean", "image_std")]
     except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path} lacks the metadata that save_weights writes: image_mean, image_std") from error
-    if not (all(map(math.isfinite, numbers)) and numbers[1] > 0):
-        raise InputError(f"{path} has image_mean and image_std {numbers}; they must be finite, the second positive")
+    if not (0 <= numbers[0] <= 1 and 0 < numbers[1] <= 1):
+        raise InputError(f"{path} has image_mean and image_std {numbers}; they must be in [0, 1], the second above 0")
     expected = metadata.get("sha256")
     if expected is not None and tensors_sha256(tensors) != expected:
         raise InputError(f"{path} is damaged: the SHA-256 of its weights must be {expected}")

@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from itertools import islice
 from urllib.request import urlopen
 
-from unet_paper.errors import InputError
+from unet_paper.errors import InputError, MissingExtra
 
 IN_FLIGHT = 1000  # tasks the scheduler knows of at a time: its memory grows with them
 EQUAL = ("unet_paper", "torch", "numpy", "zarr", "dask", "distributed")  # or results may differ, or nothing works
@@ -51,12 +51,14 @@ def cluster(
     try:
         from distributed import Client
     except ImportError as error:
-        raise InputError(
+        raise MissingExtra(
             "workers need Dask: the extra unet-paper[cluster], python -m pip install -e '.[cluster]' in a checkout"
         ) from error
     note = note or (lambda text: None)
-    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # what it reports is told in one sentence
+    logger = logging.getLogger("distributed.client")
     with ExitStack() as stack:
+        stack.callback(logger.setLevel, logger.level)
+        logger.setLevel(logging.CRITICAL)  # what it reports is told in one sentence
         stack.enter_context(restored_environment())
         try:
             client = stack.enter_context(Client(scheduler or stack.enter_context(local_cluster(workers))))

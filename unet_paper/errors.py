@@ -8,6 +8,10 @@ class InputError(ValueError):
     """
 
 
+class MissingExtra(InputError, ImportError):
+    """A library of an extra is not installed; the message says how to get it."""
+
+
 class Interrupted(Exception):
     """Training was asked to stop; if it has a folder, a checkpoint was written there, from which it continues."""
 

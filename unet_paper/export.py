@@ -12,6 +12,7 @@ import json
 import logging
 import tempfile
 import warnings
+from contextlib import ExitStack
 from copy import deepcopy
 from dataclasses import asdict
 from pathlib import Path
@@ -24,7 +25,7 @@ from torch import nn
 
 from unet_paper import shapes
 from unet_paper.config import NetworkConfig
-from unet_paper.errors import InputError
+from unet_paper.errors import InputError, MissingExtra
 from unet_paper.files import atomic_write
 from unet_paper.model import DoubleConvolution, UNet, UpConvolution, centre_crop, he_normal
 from unet_paper.predict import predict_stack
@@ -132,7 +133,7 @@ def export(path: str | Path, model: UNet, metadata: dict) -> None:
         import onnxscript  # noqa: F401
         from bioimageio.spec import save_bioimageio_package
     except ImportError as error:
-        raise InputError(
+        raise MissingExtra(
             "a package needs bioimageio.core and ONNX: the extra unet-paper[export], "
             "python -m pip install -e '.[export]' in a checkout"
         ) from error
@@ -175,8 +176,12 @@ def _write_weights(folder, network):
     multiple = period(network.config.depth)
     sides = {0: torch.export.Dim("batch"), **{axis: multiple * torch.export.Dim(f"n{axis}") for axis in (2, 3)}}
     image = torch.zeros(2, 1, 14 * multiple, 15 * multiple)
-    logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)  # that torchvision lacks
-    with torch.no_grad(), warnings.catch_warnings():
+    logger = logging.getLogger("torch.onnx._internal.exporter._registration")
+    with ExitStack() as stack:
+        stack.enter_context(torch.no_grad())
+        stack.enter_context(warnings.catch_warnings())
+        stack.callback(logger.setLevel, logger.level)
+        logger.setLevel(logging.ERROR)  # it warns that torchvision lacks
         warnings.simplefilter("ignore")  # that tracing is deprecated and fixes the checks of sides
         _write(folder / "torchscript.pt", torch.jit.save, torch.jit.trace(network, image, check_trace=False))
         torch.onnx.export(

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from unet_paper.config import ROTATIONS
-from unet_paper.device import PRECISIONS, choose_precision, keep_freed_memory
+from unet_paper.device import PRECISIONS, choose_device, choose_precision, keep_freed_memory
 from unet_paper.elastic import resample, tile_coordinates
 from unet_paper.errors import InputError
 from unet_paper.overlap_tile import count_tiles, predict_overlap_tile
@@ -47,17 +47,17 @@ def predict_stack(
     images : ndarray, float32, (Z, H, W)
         Gray values in [0, 1].
     mean, std : float
-        Of the images the network was trained on.
+        Of the images the network was trained on, in [0, 1] as `images`.
     rotations : {"eight", "seven", "none"}
         Average over the eight symmetries of the square, over 7 rotations by k * 360/7 degrees, or no average.
     device : str
-        As PyTorch names it: "cpu", "cuda", "cuda:1".
+        As PyTorch names it: "cpu", "cuda", "cuda:1"; or "auto".
     precision : {"bfloat16", "float32"}, optional
         Of the network; the softmax and the average are float32. By default the one that is fast on `device`.
     tile, stride, depth, margin, padding
         As in `unet_paper.overlap_tile.predict_overlap_tile`; by default one tile covers a 512 x 512 slice.
     progress : callable, optional
-        Called as ``progress(done, total)`` after each tile, of all slices and rotations.
+        Called as ``progress(done, total)`` after each tile, of all slices and rotations; so not as that of the metrics.
 
     Returns
     -------
@@ -71,7 +71,8 @@ def predict_stack(
 
     Notes
     -----
-    On Linux the process keeps the memory that it frees from then on, as `unet_paper.device.keep_freed_memory` says.
+    `model` is moved to the memory format ``channels_last``. On Linux the process keeps the memory that it frees from
+    then on, as `unet_paper.device.keep_freed_memory` says.
 
     References
     ----------
@@ -86,11 +87,12 @@ def predict_stack(
     """
     if rotations not in ROTATIONS:
         raise InputError(f"rotations is {rotations!r}; it must be one of {', '.join(ROTATIONS)}")
+    device = choose_device(device) if device == "auto" else device
     precision = precision or choose_precision(device)
     if precision not in PRECISIONS:
         raise InputError(f"precision is {precision!r}; it must be one of {', '.join(PRECISIONS)}")
-    if not (math.isfinite(mean) and 0 < std < math.inf):
-        raise InputError(f"mean and std are {mean} and {std}; they must be finite, the second positive")
+    if not (0 <= mean <= 1 and 0 < std <= 1):
+        raise InputError(f"mean and std are {mean} and {std}; they must be in [0, 1] as the images, the second above 0")
     images = np.asarray(images)
     if images.ndim != 3 or images.size == 0:
         raise InputError(f"the images have shape {images.shape}; it must be (Z, H, W), not empty")

@@ -19,7 +19,8 @@ def segment(probability: npt.ArrayLike, *, threshold: float) -> npt.NDArray[np.u
     Parameters
     ----------
     probability : array_like, shape (Z, H, W) or (H, W)
-        Probability of cell: float in [0, 1], bool, or uint8, which counts as value / 255 in float32.
+        Probability of cell: float in [0, 1], bool, or uint8, which counts as value / 255; in float32, to which
+        float64 is rounded first, as the challenge's program has it.
     threshold : float
         A pixel belongs to a cell if its probability is above this value, from 0 to 1, where 1 stands for the
         challenge's last threshold, just below it.
@@ -54,8 +55,8 @@ def segment(probability: npt.ArrayLike, *, threshold: float) -> npt.NDArray[np.u
     probability = np.asarray(probability)
     if probability.ndim not in (2, 3) or probability.size == 0:
         raise InputError(f"probability must be a non-empty (H, W) or (Z, H, W), not of shape {probability.shape}")
-    if not 0 <= threshold <= 1:
-        raise InputError(f"threshold {threshold} must be from 0 to 1")
+    if threshold is None or not 0 <= threshold <= 1:
+        raise InputError(f"the threshold is {threshold}; it must be from 0 to 1")
     threshold = min(threshold, THRESHOLDS[-1])
     planes = unit_interval(probability).reshape(-1, *probability.shape[-2:])
     labels = np.stack([Proposal(None, plane, threshold).thinned_segments for plane in planes])

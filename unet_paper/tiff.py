@@ -7,6 +7,7 @@ followed. The voxel size travels with them. What a cell is, is not decided here.
 
 import logging
 import math
+import threading
 from collections.abc import Iterable, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +24,7 @@ WRITABLE = ("uint8", "uint16", "uint32", "float32")
 MOST_CHANNELS = 4  # of a composite; a longer axis C is a stack whose writer did not name its axes
 LARGEST_IMAGEJ = 2**32 - 2**25  # bytes of pixels; offsets of a TIFF that is not BigTIFF have 32 bits
 VOXEL_SIZES = 1e-9, 1e9  # in any unit; what a resolution of TIFF, a ratio of 32-bit numbers, can say
+LOGGED = threading.RLock()  # the logger of tifffile is one for all threads
 LARGEST_LABEL = 2**53  # up to which floats are whole numbers one by one
 
 
@@ -390,18 +392,19 @@ def _checked(path, slices, shape, dtype):
 
 @contextmanager
 def _complaints():
-    """Collect what tifffile logs as errors: it returns what it could read of a damaged file."""
+    """Collect what tifffile logs as errors: it returns what it could read of a damaged file. One file at a time."""
     found = []
     handler = logging.Handler(logging.ERROR)
     handler.emit = lambda record: found.append(_first_sentence(record.getMessage()))
     logger = logging.getLogger("tifffile")
-    propagate, logger.propagate = logger.propagate, False
-    logger.addHandler(handler)
-    try:
-        yield found
-    finally:
-        logger.removeHandler(handler)
-        logger.propagate = propagate
+    with LOGGED:
+        propagate, logger.propagate = logger.propagate, False
+        logger.addHandler(handler)
+        try:
+            yield found
+        finally:
+            logger.removeHandler(handler)
+            logger.propagate = propagate
 
 
 def _first_sentence(message):

@@ -70,6 +70,11 @@ class Descent:
     ------
     InputError
         If images and labels do not fit, the labels are not 0 and 1, or the images are constant.
+
+    Notes
+    -----
+    The beginning and every step seed PyTorch's global generator. On Linux the process keeps the memory that it frees
+    from then on, as `unet_paper.device.keep_freed_memory` says.
     """
 
     def __init__(

@@ -22,12 +22,12 @@ from tqdm import tqdm
 
 from unet_paper import shapes
 from unet_paper.checkpoint import differences, load_weights
-from unet_paper.device import PRECISIONS, choose_device, choose_precision, keep_freed_memory
+from unet_paper.device import DEVICES, PRECISIONS, choose_device, choose_precision, keep_freed_memory
 from unet_paper.engine import run_tasks
 from unet_paper.errors import InputError
 from unet_paper.files import check_folder, locked
 from unet_paper.model import UNet
-from unet_paper.overlap_tile import check_tile, mirrored
+from unet_paper.overlap_tile import mirrored
 from unet_paper.predict import average_of_eight, cell_probability
 from unet_paper.trained import voxel_size_note
 from unet_paper.volume_io import (
@@ -105,8 +105,13 @@ def predict_volume(
     Raises
     ------
     InputError
-        If something is illegal, `out` was begun with other weights, rotations or input, another process fills it, or a
-        block cannot be read or written; blocks that are finished stay.
+        If something is illegal, `out` was begun with other weights, rotations, precision, block, full range or input,
+        another process fills it, or a block cannot be read or written; blocks that are finished stay.
+
+    Notes
+    -----
+    Progress is drawn on a terminal. Without workers this process keeps the memory that it frees from then on, as
+    `unet_paper.device.keep_freed_memory` says.
 
     References
     ----------
@@ -117,6 +122,8 @@ def predict_volume(
         raise InputError(f"rotations is {rotations!r}; for a volume it must be one of {', '.join(ROTATIONS)}")
     if precision not in (None, *PRECISIONS):
         raise InputError(f"precision is {precision!r}; it must be one of {', '.join(PRECISIONS)}")
+    if device not in DEVICES:
+        raise InputError(f"the device is {device!r}; it must be one of {', '.join(DEVICES)}")
     if not out.parent.is_dir():
         raise InputError(f"cannot write {out}: the folder does not exist")
     check_folder(out.parent)
@@ -124,7 +131,8 @@ def predict_volume(
     model, metadata = load_weights(weights)
     if (model.config.in_channels, model.config.n_classes) != (1, 2):
         raise InputError(f"{weights} holds a network of other than 1 channel and 2 classes")
-    check_tile(block + 4, model.config.depth)
+    if block < 1 or block % shapes.period(model.config.depth):
+        raise InputError(f"block is {block}; it must be a positive multiple of {shapes.period(model.config.depth)}")
     for sentence in (volume.note, voxel_size_note(source, volume.voxel_size, volume.unit, metadata)):
         if sentence and note:
             note(sentence)
@@ -137,6 +145,7 @@ def predict_volume(
         "weights_sha256": sha256(weights),
         "rotations": rotations,
         "block": block,
+        "full_range": float(volume.full_range),
         **{key: metadata[key] for key in ("image_mean", "image_std")},
     }
     begun = read_manifest(out) if out.exists() else None
@@ -145,6 +154,8 @@ def predict_volume(
         if changed := list(differences(begun, manifest)):
             raise InputError(f"{out} was begun with {', '.join(changed)}; it must be the same, or OUT be another")
     with ExitStack() as held:
+        for cache in (opened, reopened):  # without workers, of this process
+            held.callback(cache.cache_clear)
         if begun is not None:
             held.enter_context(locked(out))
             missing = missing_blocks(out, blocks, block)

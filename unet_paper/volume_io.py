@@ -16,14 +16,14 @@ from pathlib import Path
 import numpy as np
 import tifffile
 
-from unet_paper.errors import InputError
+from unet_paper.errors import InputError, MissingExtra
 from unet_paper.files import HDF5
 from unet_paper.tiff import MOST_CHANNELS, _complaints, _first_sentence, _pixels, _voxel_size, check_full_range
 
 try:
     import zarr
 except ImportError as error:
-    raise InputError(
+    raise MissingExtra(
         "volumes need zarr and Dask: the extra unet-paper[volumes], python -m pip install -e '.[volumes]' in a checkout"
     ) from error
 
@@ -197,7 +197,7 @@ def _open_hdf5(path, dataset):
     try:
         import h5py
     except ImportError as error:
-        raise InputError(
+        raise MissingExtra(
             "HDF5 needs h5py: the extra unet-paper[hdf5], python -m pip install -e '.[hdf5]' in a checkout"
         ) from error
     file, found = h5py.File(path, "r"), []

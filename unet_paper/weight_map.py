@@ -78,7 +78,7 @@ def unet_weight_map(
     -----
     LabelWarning
         If the labels are one number in several pieces, or cells touch and `background_only` keeps the
-        border term from them, or the labels look like a gray image.
+        border term from them, or they touch only from slice to slice, or the labels look like a gray image.
 
     Notes
     -----
@@ -302,9 +302,10 @@ def _warn_of_labels(labels, *, has_term_between_touching_cells):
             "number"
         )
     elif touching and labels.ndim == 3 and touching == counts[0][0]:
+        advice = "; of a volume, background_only=False (--everywhere) puts the border term on such cells as well"
         _warn(
-            "cells touch only from slice to slice, as in a stack of independent slices: give those one by one; of a "
-            "volume, background_only=False (--everywhere) puts the border term on such cells as well"
+            "cells touch only from slice to slice, as in a stack of independent slices: give those one by one"
+            + ("" if has_term_between_touching_cells else advice)
         )
     elif touching and not has_term_between_touching_cells:
         _warn(

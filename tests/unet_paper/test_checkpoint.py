@@ -115,7 +115,7 @@ def test_missing_metadata_are_named(tmp_path, metadata):
 
 def test_a_standard_deviation_of_zero_is_named(tmp_path, model):
     save_weights(tmp_path / "net.safetensors", model, {"image_mean": 0.5, "image_std": 0.0})
-    with pytest.raises(InputError, match="the second positive"):
+    with pytest.raises(InputError, match=r"must be in \[0, 1\], the second above 0"):
         load_weights(tmp_path / "net.safetensors")
 
 

@@ -1,5 +1,6 @@
 """The engine: every task is done once, whatever worker it was on, here or on a cluster."""
 
+import logging
 import os
 import shutil
 import signal
@@ -19,7 +20,7 @@ from unet_paper import engine
 from unet_paper.__main__ import main
 from unet_paper.checkpoint import save_weights
 from unet_paper.engine import check_workers, cluster, run_tasks
-from unet_paper.errors import InputError
+from unet_paper.errors import InputError, MissingExtra
 from unet_paper.model import UNet
 from unet_paper.predict import predict_stack
 from unet_paper.tiff import write_stack
@@ -60,12 +61,13 @@ def test_a_worker_computes_with_the_threads_it_is_given(monkeypatch):
         assert set(client.run(torch.get_num_threads).values()) == {min(2, os.cpu_count())}
 
 
-def test_a_cluster_leaves_the_environment_as_it_was(monkeypatch):
+def test_a_cluster_leaves_environment_and_logging_as_they_were(monkeypatch):
     monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
-    before = dict(os.environ)
+    logger = logging.getLogger("distributed.client")
+    before = dict(os.environ), logger.level
     with cluster(workers=1):
         pass
-    assert dict(os.environ) == before
+    assert (dict(os.environ), logger.level) == before
 
 
 def test_without_workers_tasks_run_here_in_their_order():
@@ -170,8 +172,10 @@ def test_workers_that_could_give_other_results_are_refused():
 
 def test_without_dask_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(InputError, match=r"unet-paper\[cluster\]"), cluster(workers=2):
+    with pytest.raises(MissingExtra, match=r"unet-paper\[cluster\]") as told, cluster(workers=2):
         pass
+    assert isinstance(told.value, InputError)
+    assert isinstance(told.value, ImportError)  # by which other programs know it
 
 
 # --- a cluster that was started elsewhere

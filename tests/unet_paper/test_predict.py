@@ -168,8 +168,9 @@ def test_probabilities_are_in_range_and_progress_counts_every_tile(model, images
     [
         ({"precision": "half"}, "precision is 'half'; it must be one of bfloat16, float32"),
         ({"rotations": "six"}, "rotations is 'six'; it must be one of none, eight, seven"),
-        ({"std": 0}, "mean and std are 0.4 and 0; they must be finite, the second positive"),
-        ({"mean": math.nan}, "mean and std are nan and 0.2; they must be finite"),
+        ({"std": 0}, r"mean and std are 0.4 and 0; they must be in \[0, 1\] as the images, the second above 0"),
+        ({"mean": math.nan}, "mean and std are nan and 0.2; they must be"),
+        ({"mean": 126.2, "std": 44.0}, "mean and std are 126.2 and 44.0; they must be"),
         ({"tile": 512}, "tile side 512 is not .* nearest legal output sides: 500, 516"),
         ({"stride": 0}, "stride 0 is not in 1 to 68"),
         ({"padding": "wrap"}, "padding 'wrap' is not one of reflect, zero"),

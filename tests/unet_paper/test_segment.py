@@ -87,7 +87,7 @@ def test_a_threshold_of_1_is_the_last_of_the_challenge():
         (np.ones((3, 3), np.uint8), 0.5, "only 0 and 1"),
         (np.ones(3), 0.5, r"shape \(3,\)"),
         (np.ones((0, 3)), 0.5, r"shape \(0, 3\)"),
-        *((np.ones((3, 3)), threshold, "must be from 0 to 1") for threshold in (-0.1, 1.1, np.nan)),
+        *((np.ones((3, 3)), threshold, "must be from 0 to 1") for threshold in (-0.1, 1.1, np.nan, None)),
     ],
 )
 def test_bad_input_is_one_sentence(probability, threshold, message):

@@ -242,6 +242,7 @@ def begun(folder, tmp_path_factory):
         ({"rotations": "eight"}, "rotations none, not eight"),
         ({"precision": "bfloat16"}, "precision float32, not bfloat16"),
         ({"block": 64}, "block 32, not 64"),
+        ({"full_range": 300}, "full_range 255.0, not 300.0"),
     ],
 )
 def test_another_setting_is_refused_when_a_volume_is_continued(folder, begun, change, named):
@@ -253,6 +254,28 @@ def test_another_setting_is_refused_when_a_volume_is_continued(folder, begun, ch
 
 
 # --- what goes wrong
+
+
+@pytest.mark.parametrize("block", [0, -16, 500])
+def test_a_block_that_does_not_fit_the_network_is_named(folder, tmp_path, block):
+    with pytest.raises(InputError, match=f"block is {block}; it must be a positive multiple of 16"):
+        predict_volume(
+            folder / "images.tif", tmp_path / "out.zarr", folder / "net.safetensors", **HOW | {"block": block}
+        )
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_unknown_device_is_named_before_anything_is_written(folder, tmp_path):
+    with pytest.raises(InputError, match="the device is 'cuda:1'; it must be one of auto, cpu, cuda"):
+        predict_volume(
+            folder / "images.tif", tmp_path / "out.zarr", folder / "net.safetensors", **HOW | {"device": "cuda:1"}
+        )
+    assert not list(tmp_path.iterdir())
+
+
+def test_nothing_of_a_volume_stays_open(folder, tmp_path):
+    predict(folder, tmp_path / "out.zarr")
+    assert volume.opened.cache_info().currsize == volume.reopened.cache_info().currsize == 0
 
 
 def test_a_full_disk_is_one_sentence_and_what_is_finished_stays(folder, tmp_path, monkeypatch):
@@ -271,7 +294,6 @@ def test_a_full_disk_is_one_sentence_and_what_is_finished_stays(folder, tmp_path
         with pytest.raises(InputError, match=r"out\.zarr: No space left on device;"):
             predict(folder, out)
     assert finished(out) == 3
-    volume.opened.cache_clear()
     predict(folder, out)
     np.testing.assert_array_equal(pixels(out), np.load(folder / "expected.npy"))
 

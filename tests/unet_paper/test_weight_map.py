@@ -210,6 +210,11 @@ DOUBTFUL = {
     "touching cells": (TOUCHING, {}, "background_only=False"),
     **{f"touching along axis {axis}": (np.moveaxis(STRIPES, 0, axis), {}, "background_only") for axis in range(3)},
     "a stack of slices": (STRIPES + np.zeros((1, 2, 2), int), {}, "stack of independent slices: give those one by one"),
+    "a stack of slices everywhere": (
+        STRIPES + np.zeros((1, 2, 2), int),
+        {"background_only": False},
+        "give those one by one$",
+    ),
     "a gray image": (np.random.default_rng(0).integers(0, 256, (20, 20)), {}, "gray image"),
     "a gray image everywhere": (
         np.random.default_rng(0).integers(1, 256, (20, 20)),

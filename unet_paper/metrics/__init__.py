@@ -53,10 +53,11 @@ def score(
     labels : array_like, shape (Z, H, W) or (H, W)
         Ground truth: 0 is membrane, 1 (or 255, or True) is cell.
     probability : array_like, same shape
-        Probability of cell: float in [0, 1], bool, or uint8, which counts as value / 255 in float32. A map
+        Probability of cell, rounded to float32: float in [0, 1], bool, or uint8, which counts as value / 255. A map
         that holds only 0 and 1 is a segmentation and is evaluated once, at threshold 0.
     progress : callable, optional
-        Wraps the iterator over slices and is called as ``progress(iterator, total=Z)``, for example ``tqdm.tqdm``.
+        Wraps the iterator over slices and is called as ``progress(iterator, total=Z)``, for example ``tqdm.tqdm``;
+        so not as that of `unet_paper.predict.predict_stack`.
     workers : int, optional
         Threads over slices; by default one for each core.
 
