@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -159,8 +160,10 @@ def test_sizes_that_are_not_those_of_the_weights_are_named_and_take_no_memory(
     network = {**vars(model.config), **size}
     save_file(model.state_dict(), path, {"unet_paper": json.dumps({**METADATA, "network": network})})
     monkeypatch.setattr(torch.nn.init, "kaiming_normal_", None)  # called for weights that have memory
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(InputError, match=sentence):
         load_weights(path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # KiB
 
 
 def test_weights_of_another_kind_of_network_are_named(tmp_path):

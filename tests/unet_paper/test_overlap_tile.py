@@ -74,10 +74,11 @@ def test_zero_padding_is_zero_outside_and_the_image_inside():
         assert np.array_equal(piece, expected[top : top + 204, left : left + 204])
 
 
-def test_tiles_equal_one_pass_by_default(network):
+@pytest.mark.parametrize("options", [{}, {"tile": 388, "stride": 384}])
+def test_tiles_equal_one_pass_at_stride_384_and_by_default(network, options):
     image = torch.randn(420, 800, dtype=torch.float64)
     whole = predict_overlap_tile(network, image, tile=804, stride=804)
-    torch.testing.assert_close(predict_overlap_tile(network, image), whole, atol=1e-9, rtol=0)
+    torch.testing.assert_close(predict_overlap_tile(network, image, **options), whole, atol=1e-9, rtol=0)
 
 
 @pytest.mark.parametrize("stride", [16, 32])

@@ -1,5 +1,7 @@
 """Claims about the weight map; the oracles are the definition and the slow recipe of the benchmark."""
 
+import subprocess
+import sys
 import tracemalloc
 import warnings
 from pathlib import Path
@@ -264,3 +266,18 @@ def test_one_transform_and_less_than_20_mib_a_slice(monkeypatch):
     tracemalloc.stop()
     assert calls == [512 * 512]
     assert peak < 20 * 2**20
+
+
+def test_it_works_where_nothing_can_be_cached():
+    code = """
+import numba
+njit = numba.njit
+def fails(*function, **options):
+    if options.get("cache"):
+        raise RuntimeError("cannot cache function: no locator available")
+    return njit(*function, **options)
+numba.njit = fails
+from unet_paper.weight_map import unet_weight_map
+unet_weight_map([[1, 0, 2]])
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
