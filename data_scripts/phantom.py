@@ -75,7 +75,8 @@ def make_phantom(n_slices, height, width, *, seed):
     for z in range(n_slices):
         y, x = np.indices(plane) + wiggle
         cells = tree.query(np.stack([np.full(plane, z * SLICE_STEP), y, x], axis=-1))[1]
-        to_border = distance_transform_edt(~_borders(cells))
+        borders = _borders(cells)
+        to_border = distance_transform_edt(~borders) if borders.any() else np.full(plane, np.inf)
         half_width = HALF_WIDTH * (1 + 0.25 * np.clip(_smooth_noise(rng, plane, WIGGLE_LENGTH), -1.5, 1.5))
         labels[z] = np.where(to_border > half_width, 255, 0)
         images[z] = _gray_values(rng, brightness[cells], to_border, half_width)

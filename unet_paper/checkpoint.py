@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from unet_paper.config import METADATA
 from unet_paper.errors import InputError
@@ -43,7 +43,14 @@ def save_weights(path: str | Path, model: torch.nn.Module, metadata: dict) -> No
     metadata : dict
         JSON-able. `load_weights` and the commands need ``image_mean`` and ``image_std``; the sizes of a
         `UNet` are added as ``network``, and the SHA-256 of the weights, by which damage is noticed, as ``sha256``.
+
+    Raises
+    ------
+    InputError
+        If the weights are not finite floats of 16 or 32 bits, or the file cannot be written.
     """
+    for name, tensor in model.state_dict().items():
+        single_precision(path, name, tensor)
     if type(model) is UNet:  # a variant would come back as the paper's network
         metadata = metadata | {"network": asdict(model.config)}
     _write(Path(path), model.state_dict(), METADATA, metadata)
@@ -54,8 +61,8 @@ def _write(path, tensors, key, about):
     copies = {name: value.cpu().clone(memory_format=torch.contiguous_format) for name, value in tensors.items()}
     known = json.dumps({**about, "sha256": tensors_sha256(copies)})
     make_folder(path.parent)
-    with atomic_write(path, failures=(OSError, SafetensorError)) as temporary:
-        save_file(copies, temporary, {key: known})  # a tensor of two names has a copy for each
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(save(copies, {key: known}))  # a tensor of two names has a copy for each
 
 
 def tensors_sha256(tensors: dict[str, torch.Tensor]) -> str:
@@ -64,6 +71,11 @@ def tensors_sha256(tensors: dict[str, torch.Tensor]) -> str:
     for name in sorted(tensors):
         digest.update(tensors[name].detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     return digest.hexdigest()
+
+
+def _tensors_of(file):
+    """The tensors of an open file by name, in memory of their own: what is mapped changes with the file."""
+    return {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
 
 
 def read_weights(path: str | Path, model: torch.nn.Module | None = None) -> tuple[dict, dict]:
@@ -78,7 +90,7 @@ def read_weights(path: str | Path, model: torch.nn.Module | None = None) -> tupl
     try:
         with safe_open(path, "pt") as file:
             metadata = (file.metadata() or {}).get(METADATA)
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            tensors = _tensors_of(file)
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path} is not a safetensors file: {error}") from error
     try:
@@ -103,7 +115,7 @@ def single_precision(path: Path, name: str, tensor: torch.Tensor) -> torch.Tenso
     if tensor.dtype == torch.int64 and tensor.ndim == 0:  # of batch normalisation
         return tensor
     if tensor.dtype not in (torch.float32, torch.float16, torch.bfloat16):
-        raise InputError(f"{path} has {name} in {str(tensor.dtype)[6:]}; weights must be float32 or float16")
+        raise InputError(f"{path} has {name} in {str(tensor.dtype)[6:]}; weights must be float32, float16 or bfloat16")
     if not torch.isfinite(tensor).all():
         raise InputError(f"{path} has NaN or infinity in {name}; all weights must be finite")
     return tensor.float()
@@ -180,7 +192,7 @@ def load_checkpoint(path: Path, model: torch.nn.Module, optimizer: torch.optim.O
     try:
         with safe_open(path, "pt") as file:
             state = json.loads(file.metadata()["state"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            tensors = _tensors_of(file)
         changed = list(differences(state["configuration"], configuration))
         curve = Curve(*(tensors[f"curve.{name}"].tolist() for name in Curve._fields))
     except (SafetensorError, KeyError, TypeError, ValueError, AttributeError, OSError) as error:

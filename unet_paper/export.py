@@ -56,7 +56,7 @@ DOCUMENTATION = Path(__file__).with_name("export.md")
 
 
 class CellProbability(UNet):
-    """Probability of cell for images whose sides are multiples of 16, of the same size.
+    """Probability of cell for images whose sides are multiples of 16, from 112 on, of the same size.
 
     Beyond the upper and left border 92 px are mirrored, beyond the others 96, which makes every such side legal.
     """

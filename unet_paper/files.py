@@ -22,9 +22,7 @@ HDF5 = re.compile(r"(.+\.(?:h5|hdf5|hdf))(?::(.*))?", re.IGNORECASE)  # FILE.h5:
 
 
 @contextmanager
-def atomic_write(
-    path: str | Path, *, failures: type[Exception] | tuple[type[Exception], ...] = OSError
-) -> Iterator[Path]:
+def atomic_write(path: str | Path) -> Iterator[Path]:
     """Write a file under a temporary name and rename it when it is complete.
 
     Parameters
@@ -32,8 +30,6 @@ def atomic_write(
     path : path-like
         The file to write or to replace; its folder must exist. A symbolic link stays and what it points to
         is replaced. The mode is that of the file replaced, or else that of the umask.
-    failures : exception type or tuple of them
-        What the writer raises when the file cannot be written (disk full, no permission).
 
     Yields
     ------
@@ -69,12 +65,12 @@ def atomic_write(
                 file.close()  # Windows replaces no open file
             mode = _mode(target if target.exists() else temporary)
             yield temporary
-        with open(temporary, "r+b") as file:
-            os.fsync(file.fileno())
-        if _mode(temporary) != mode:
-            temporary.chmod(mode)
-        os.replace(temporary, target)
-    except failures as error:
+            with open(temporary, "r+b") as complete:
+                os.fsync(complete.fileno())
+            if _mode(temporary) != mode:
+                temporary.chmod(mode)
+            os.replace(temporary, target)
+    except OSError as error:
         raise InputError(f"cannot write {path}: {_reason(error)}") from error
     finally:
         with suppress(OSError):  # its folder is not a folder, or is gone: nothing was left there
@@ -220,12 +216,12 @@ def _mode(path):
 
 
 def _name_beside(path):
-    return path.parent / f".{path.stem}-{secrets.token_hex(4)}{path.suffix}"
+    return path.parent / f".{path.stem}-{secrets.token_hex(4)}.partial{path.suffix}"
 
 
 def _remove_abandoned(target):
     """Remove the temporary files of writers of `target` that were killed."""
-    for path in target.parent.glob(f".{escape(target.stem)}-{8 * '[0-9a-f]'}{escape(target.suffix)}"):
+    for path in target.parent.glob(f".{escape(target.stem)}-{8 * '[0-9a-f]'}.partial{escape(target.suffix)}"):
         with suppress(OSError), open(path, "rb") as file:
             if _is_locked(file) is False:
                 path.unlink()

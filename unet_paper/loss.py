@@ -19,8 +19,8 @@ def weighted_cross_entropy(logits: torch.Tensor, labels: torch.Tensor, weights: 
         Activations a_k(x) of the last layer; computed on in float32.
     labels : Tensor, int64, (N, H, W)
         True class l(x) of every pixel.
-    weights : Tensor, float32, (N, H, W)
-        Weight map w(x); its sum must be positive.
+    weights : Tensor, float, (N, H, W)
+        Weight map w(x); its sum must be positive. Computed on in float32.
 
     Returns
     -------
@@ -47,5 +47,6 @@ def weighted_cross_entropy(logits: torch.Tensor, labels: torch.Tensor, weights: 
     """
     if weights.shape != labels.shape:
         raise InputError(f"weights are {tuple(weights.shape)} and labels {tuple(labels.shape)}; both must be (N, H, W)")
+    weights = weights.float()  # in float16 a tile's sum is infinite
     cost = F.cross_entropy(logits.float(), labels, reduction="none")  # (N, H, W)
     return (weights * cost).sum() / weights.sum()

@@ -17,7 +17,7 @@ class MomentumSGD(torch.optim.Optimizer):
     ----------
     params : iterable of Parameter or of dict
     lr : float or Tensor
-        Learning rate; a tensor of one element lets it change between replays of a CUDA graph.
+        Learning rate; a tensor without dimensions lets it change between replays of a CUDA graph.
     momentum : float
     weight_decay : float
         Factor of the weights that is added to their gradient.

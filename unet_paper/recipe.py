@@ -72,6 +72,8 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
             raise InputError(f"precision is {self.precision!r}; it must be one of {', '.join(PRECISIONS)}")
+        if self.steps < 0 or self.batch < 1:
+            raise InputError(f"{self.steps} steps of {self.batch} tiles; it must be 0 steps or more of 1 tile or more")
         if self.seconds is not None and not 0 < self.seconds < math.inf:
             raise InputError(f"the time budget is {self.seconds:g} seconds; it must be finite and positive")
 

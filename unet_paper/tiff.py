@@ -7,6 +7,7 @@ followed. The voxel size travels with them. What a cell is, is not decided here.
 
 import logging
 import math
+import re
 import threading
 from collections.abc import Iterable, Sequence
 from contextlib import contextmanager
@@ -358,8 +359,8 @@ def _pixels(tiff, array):
 
 def _bits_named(tiff):
     """Bits of the data by OME, or by the largest value (rounded up to 10, 12, 14, as cameras have); 0 if unsaid."""
-    if tiff.is_ome:
-        return int(_ome_pixels(tiff).get("SignificantBits", 0))
+    if (pixels := _ome_pixels(tiff)) is not None:
+        return int(pixels.get("SignificantBits", 0))
     largest = tiff.pages.first.tags.get("MaxSampleValue")
     return 0 if largest is None else 2 * math.ceil(int(np.max(largest.value)).bit_length() / 2)
 
@@ -412,9 +413,15 @@ def _first_sentence(message):
 
 
 def _voxel_size(tiff):
-    """Size along (z, y, x) and unit from the metadata of ImageJ, OME or tifffile; None where not given."""
-    if tiff.is_ome:
-        pixels = _ome_pixels(tiff).attrib
+    """Size along (z, y, x) and unit from the metadata of ImageJ, OME or tifffile; None where not given or no size."""
+    sizes, unit = _named_voxel_size(tiff)
+    is_size = sizes is not None and all(VOXEL_SIZES[0] <= size <= VOXEL_SIZES[1] for size in sizes)
+    return (sizes, unit) if is_size else (None, None)
+
+
+def _named_voxel_size(tiff):
+    if (ome := _ome_pixels(tiff)) is not None:
+        pixels = ome.attrib
         z, y, x = (pixels.get(f"PhysicalSize{axis}") for axis in "ZYX")
         units = {pixels.get(f"PhysicalSize{axis}Unit", "µm") for axis in "ZYX" if f"PhysicalSize{axis}" in pixels}
         if y is None or x is None or len(units) > 1:
@@ -425,7 +432,7 @@ def _voxel_size(tiff):
     per_pixel = [_inverse(tiff.pages.first.tags.get(name)) for name in ("YResolution", "XResolution")]
     if None in per_pixel or (unit in (None, "", "pixel") and spacing is None):
         return None, None
-    unit = str(unit).replace("\\u00B5", "µ") if unit else None
+    unit = re.sub(r"\\u([0-9A-Fa-f]{4})", lambda code: chr(int(code[1], 16)), str(unit)) if unit else None
     return (abs(float(spacing or 1)), *per_pixel), unit  # ImageJ has a sign there for the direction
 
 
@@ -435,4 +442,5 @@ def _inverse(tag):
 
 
 def _ome_pixels(tiff):
-    return ElementTree.fromstring(tiff.ome_metadata).find(".//{*}Pixels")
+    """The description of the pixels in OME metadata; None if there is none, as in a file of a set."""
+    return ElementTree.fromstring(tiff.ome_metadata).find(".//{*}Pixels") if tiff.is_ome else None

@@ -181,7 +181,7 @@ def train(
     resume : bool
         Continue from the checkpoint in `folder` if there is one.
     checkpoint_seconds : float
-        Time between checkpoints, in seconds; 0 writes one every step.
+        Time between checkpoints, in seconds; 0 writes one after every step whose loss is read.
     report : callable, optional
         Called as ``report(step, loss)`` after steps whose loss was read.
     weights : dict of Tensor, optional

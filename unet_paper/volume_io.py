@@ -201,10 +201,10 @@ def _open_hdf5(path, dataset):
             "HDF5 needs h5py: the extra unet-paper[hdf5], python -m pip install -e '.[hdf5]' in a checkout"
         ) from error
     file, found = h5py.File(path, "r"), []
-    file.visititems(lambda name, item: found.append(f"/{name}") if isinstance(item, h5py.Dataset) else None)
-    if not dataset or f"/{dataset.strip('/')}" not in found:
+    array = file.get(dataset) if dataset else None
+    if not isinstance(array, h5py.Dataset):
+        file.visititems(lambda name, item: found.append(f"/{name}") if isinstance(item, h5py.Dataset) else None)
         raise InputError(f"{path}:{dataset or ''} must name a dataset of the file: {', '.join(found) or 'it has none'}")
-    array = file[dataset]
     return array, None, *_size_of_attributes(array.attrs)
 
 

@@ -111,6 +111,7 @@ def unet_weight_map(
         raise InputError(f"w0 is {w0!r}; it must be a number of 0 to {LARGEST:g}")
     if not _is_number(sigma, least=SMALLEST):
         raise InputError(f"sigma is {sigma!r}; it must be a positive number, {SMALLEST:g} to {LARGEST:g}")
+    w0, sigma = float(w0), float(sigma)  # or a small integer or half float would compute in its own range
     steps = _steps(sampling, labels.ndim)
     weights = _class_weights(class_weights, labels)
     _warn_of_labels(labels, has_term_between_touching_cells=w0 == 0 or not background_only)
@@ -327,6 +328,7 @@ def _warn(text):
 
 
 def _is_number(value, least):
+    value = value.item() if isinstance(value, np.generic) else value  # or the limits would overflow in its type
     return isinstance(value, Real) and least <= value <= LARGEST
 
 

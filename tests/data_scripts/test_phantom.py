@@ -71,7 +71,15 @@ def test_a_stack_too_small_is_refused(shape):
 def test_the_smallest_stack_has_dark_membranes(seed):
     images, labels = make_phantom(1, 32, 32, seed=seed)
     assert images.shape == labels.shape == (1, 32, 32)
-    assert images[labels == 0].mean() < images[labels == 255].mean()
+    membrane = labels == 0
+    assert not membrane.any() or images[membrane].mean() < images[~membrane].mean()
+
+
+def test_a_slice_of_one_cell_has_no_membrane(monkeypatch):
+    monkeypatch.setattr("data_scripts.phantom._borders", lambda cells: np.zeros(cells.shape, bool))
+    images, labels = make_phantom(2, 32, 32, seed=0)
+    assert (labels == 255).all()
+    assert images.std(axis=0).max() > 0
 
 
 def test_the_phantom_script_writes_the_challenges_four_files(tmp_path, monkeypatch):

@@ -3,18 +3,19 @@
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from small_training import small_recipe, small_stack
 
-from unet_paper import checkpoint as checkpoints
 from unet_paper.checkpoint import (
     CHECKPOINT,
     Curve,
@@ -81,6 +82,42 @@ def test_weights_are_read_in_float32_and_counters_stay_whole(tmp_path):
     assert {name: t.dtype for name, t in tensors.items()} == {
         name: torch.int64 if name == "num_batches_tracked" else torch.float32 for name in norm.state_dict()
     }
+
+
+def test_a_loaded_network_does_not_change_with_its_file(tmp_path, model):
+    first, second = tmp_path / "first.safetensors", tmp_path / "second.safetensors"
+    save_weights(first, model, METADATA)
+    save_weights(second, UNet(base_channels=2), METADATA)
+    loaded, _ = load_weights(first)
+    shutil.copyfile(second, first)
+    for name, want in model.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], want)
+
+
+def test_weights_that_are_being_written_are_not_taken_for_abandoned(tmp_path, model, monkeypatch):
+    path, replaced = tmp_path / "net.safetensors", []
+
+    def second_writer(source, target, replace=os.replace):
+        if not replaced:
+            replaced.append(source)
+            save_weights(path, model, METADATA)
+        replace(source, target)
+
+    monkeypatch.setattr("unet_paper.files.os.replace", second_writer)
+    save_weights(path, model, METADATA)
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize(("change", "message"), [("double", "float64"), ("nan", "NaN or infinity")])
+def test_weights_that_could_not_be_read_again_are_not_written(tmp_path, change, message):
+    network = UNet(base_channels=2)
+    if change == "nan":
+        torch.nn.init.constant_(network.score.bias, torch.nan)
+    else:
+        network.double()
+    with pytest.raises(InputError, match=message):
+        save_weights(tmp_path / "net.safetensors", network, METADATA)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_variant_of_the_network_does_not_come_back_as_the_papers(tmp_path):
@@ -246,18 +283,17 @@ def test_without_resume_a_training_begins_anew(tmp_path, whole):
 KILLED = """
 import os, signal, sys
 from small_training import small_recipe, small_stack
-from unet_paper import checkpoint
+from pathlib import Path
 from unet_paper.train import train
 
-save_file, steps = checkpoint.save_file, []
+write, steps = Path.write_bytes, []
 
-def save(tensors, path, metadata):
-    save_file(tensors, path, metadata)
+def write_bytes(path, content):
+    write(path, content[: 1000 if len(steps) == 5 else None])
     if len(steps) == 5:
-        os.truncate(path, 1000)
         os.kill(os.getpid(), signal.SIGKILL)
 
-checkpoint.save_file = save
+Path.write_bytes = write_bytes
 report = lambda step, loss: steps.append(step)
 train(small_recipe(), *small_stack(), seed=3, folder=sys.argv[1], checkpoint_seconds=0, report=report)
 """
@@ -357,9 +393,9 @@ def test_a_full_disk_is_told_in_one_sentence_and_the_last_checkpoint_stays(tmp_p
     (tmp_path / CHECKPOINT).write_bytes(before)
 
     def full(*_):
-        raise SafetensorError("I/O error: No space left on device")
+        raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoints, "save_file", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(InputError, match=r"cannot write .*checkpoint\.safetensors: .*No space left on device"):
         trained(folder=tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == [CHECKPOINT]

@@ -60,6 +60,14 @@ def test_logits_in_bfloat16_are_computed_on_in_float32():
     assert loss == weighted_cross_entropy(logits.float(), labels, weights)
 
 
+def test_weights_in_float16_are_summed_in_float32():
+    logits, labels = torch.zeros(1, 2, 388, 388, requires_grad=True), torch.zeros(1, 388, 388, dtype=torch.int64)
+    loss = weighted_cross_entropy(logits, labels, torch.ones(1, 388, 388, dtype=torch.float16))
+    loss.backward()
+    assert loss.item() == pytest.approx(np.log(2))
+    assert logits.grad.abs().max() > 0
+
+
 @pytest.mark.parametrize("shape", [(3, 1, 4, 5), (4, 5), (3, 1, 1)])
 def test_weights_that_would_be_repeated_are_refused(shape):
     with pytest.raises(InputError, match=r"labels \(3, 4, 5\); both must be"):

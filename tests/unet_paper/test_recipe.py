@@ -174,6 +174,12 @@ def test_an_unknown_optimiser_or_precision_is_named_before_anything_runs(changes
         small_recipe(**changes)
 
 
+@pytest.mark.parametrize("change", [{"steps": -5}, {"batch": 0}])
+def test_an_impossible_length_or_batch_is_named(change):
+    with pytest.raises(InputError, match="it must be 0 steps or more of 1 tile or more"):
+        replace(small_recipe(), **change)
+
+
 @pytest.mark.parametrize("seconds", [0.0, -1.0, float("inf"), float("nan")])
 def test_an_impossible_time_budget_is_named(seconds):
     with pytest.raises(InputError, match="it must be finite and positive"):

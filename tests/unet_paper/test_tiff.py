@@ -93,6 +93,32 @@ def test_a_voxel_size_in_several_units_is_none_and_a_direction_is_no_part_of_it(
     assert read_stack(path).voxel_size == pytest.approx((50, 4, 4))
 
 
+@pytest.mark.parametrize("unit", ["µm", "μm", "Å", "nm", "inch"])  # the micro sign and the Greek letter
+def test_a_unit_is_read_as_it_was_written(tmp_path, unit):
+    write_stack(tmp_path / "a.tif", GRAY, voxel_size=(50, 4, 4), unit=unit)
+    assert read_stack(tmp_path / "a.tif").unit == unit
+
+
+@pytest.mark.parametrize("size", [0.0, 4e-10, 1e10])
+def test_a_size_that_is_none_is_no_voxel_size(tmp_path, size):
+    sizes = {"PhysicalSizeX": size, "PhysicalSizeY": 4.0, "PhysicalSizeZ": 50.0}
+    path = written(tmp_path, GRAY, ome=True, metadata={"axes": "ZYX"} | sizes)
+    assert read_stack(path)[1:3] == (None, None)
+    metadata = {"axes": "ZYX", "spacing": float("nan"), "unit": "nm"}
+    path = written(tmp_path, GRAY, imagej=True, resolution=(1 / 4, 1 / 4), metadata=metadata)
+    assert read_stack(path)[1:3] == (None, None)
+
+
+def test_a_file_of_an_ome_set_that_has_its_metadata_elsewhere_is_read(tmp_path):
+    namespace = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
+    text = f'<OME xmlns="{namespace}"><BinaryOnly MetadataFile="all.companion.ome" UUID="urn:uuid:1"/></OME>'
+    path = tmp_path / "one.ome.tif"
+    tifffile.imwrite(path, GRAY, description=text, metadata=None, photometric="minisblack")
+    stack = read_stack(path)
+    np.testing.assert_array_equal(stack.array, GRAY)
+    assert stack[1:3] == (None, None)
+
+
 @pytest.mark.parametrize("stack", [GRAY, GRAY[0]])
 def test_an_axis_of_one_at_the_end_is_left_out(tmp_path, stack):
     path = written(tmp_path, stack[..., None], photometric="minisblack")

@@ -71,6 +71,20 @@ def test_every_format_gives_the_pixels_and_the_voxel_size(tmp_path, name):
     assert (volume.voxel_size, volume.unit) == (pytest.approx(size) if size else None, unit)
 
 
+@pytest.mark.parametrize("name", ["raw", "hard", "soft", "elsewhere"])
+def test_a_dataset_may_have_several_names_and_be_a_link(tmp_path, name):
+    hdf5(tmp_path / "other.h5", IMAGES)
+    with h5py.File(tmp_path / "in.h5", "w") as file:
+        file["raw"] = IMAGES
+        file["hard"] = file["raw"]
+        file["soft"] = h5py.SoftLink("/raw")
+        file["elsewhere"] = h5py.ExternalLink("other.h5", "/volumes/raw")
+        file["broken"] = h5py.SoftLink("/nothing")
+    assert open_volume(f"{tmp_path / 'in.h5'}:/{name}").shape == IMAGES.shape
+    with pytest.raises(InputError, match="must name a dataset of the file"):
+        open_volume(f"{tmp_path / 'in.h5'}:/broken")
+
+
 def test_a_voxel_size_in_several_units_is_none(tmp_path):
     ome_zarr(tmp_path / "in.zarr", IMAGES, names="zyx")
     group = zarr.open_group(tmp_path / "in.zarr")

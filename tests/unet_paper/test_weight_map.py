@@ -195,6 +195,13 @@ def test_illegal_options_are_named(options):
         unet_weight_map([[1, 0, 2]], **options)
 
 
+@pytest.mark.parametrize("kind", [np.uint8, np.int8, np.float16, np.float32, np.int64])
+def test_options_of_any_type_of_number_give_the_same_map(kind):
+    labels = [[1] + [0] * 30 + [2]]
+    found = unet_weight_map(labels, w0=kind(100), sigma=kind(20), sampling=(kind(1), kind(1)))
+    np.testing.assert_array_equal(found, unet_weight_map(labels, w0=100, sigma=20))
+
+
 @pytest.mark.parametrize("size", [weight_map.SMALLEST, weight_map.LARGEST])
 def test_the_smallest_and_the_largest_numbers_give_finite_weights(size):
     options = {"sigma": size, "sampling": (size, size), "class_weights": (size, size), "w0": size}

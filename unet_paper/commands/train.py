@@ -131,7 +131,7 @@ def run(arguments: argparse.Namespace) -> None:
                 held_out = _held_out_scores(model, images[n_train:], truth[n_train:], metadata, device)
                 held_out |= {"slices": list(range(n_train, len(images))), "train_slices": n_train}
                 save_weights(arguments.weights, model, metadata | {"held_out": held_out})
-            for own in (CHECKPOINT, f".{CHECKPOINT.removesuffix('.safetensors')}-*", ".tmp*"):
+            for own in (CHECKPOINT, f".{CHECKPOINT.removesuffix('.safetensors')}-*"):
                 for left in folder.glob(own):
                     left.unlink()
         finally:

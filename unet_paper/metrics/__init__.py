@@ -59,7 +59,7 @@ def score(
         Wraps the iterator over slices and is called as ``progress(iterator, total=Z)``, for example ``tqdm.tqdm``;
         so not as that of `unet_paper.predict.predict_stack`.
     workers : int, optional
-        Threads over slices; by default one for each core.
+        Threads over slices, at least 1; by default one for each core.
 
     Returns
     -------

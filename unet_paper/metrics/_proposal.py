@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import ndimage, sparse
 
+from unet_paper.errors import InputError
 from unet_paper.metrics._common import read_pair, thresholds_for
 from unet_paper.metrics.thinning import thin_borders
 
@@ -96,6 +97,8 @@ def evaluate(
     metrics: Sequence[Metric], labels: ArrayLike, probability: ArrayLike, progress: Callable | None, workers: int | None
 ) -> list:
     """One result for each metric, from one pass over the slices."""
+    if workers is not None and workers < 1:
+        raise InputError(f"workers is {workers}; it must be at least 1, or None for the number of cores")
     truth, probability = read_pair(labels, probability)
     thresholds = thresholds_for(probability)
 

@@ -75,6 +75,12 @@ def test_maps_and_segmentations_of_0_and_255_are_not_taken_for_labels(folder, st
     assert commands.main(["segment", stored, "out.tif"]) == 0
 
 
+def test_a_map_of_floats_may_have_areas_of_equal_pixels(folder):
+    votes = np.round(3 * (CELLS / np.float32(126))) / np.float32(3)
+    write_stack("votes.tif", votes)
+    assert commands.main(["segment", "votes.tif", "out.tif", "--threshold", "0.5"]) == 0
+
+
 def test_labels_of_another_shape_are_refused(folder, capsys):
     write_stack("bad.tif", read_stack("labels.tif").array[1:])
     assert commands.main(["segment", "map.tif", "out.tif", "--labels", "bad.tif"]) == 2

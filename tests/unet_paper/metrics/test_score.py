@@ -56,6 +56,12 @@ def test_threads_do_not_change_values(stack):
     same_scores(score(*stack, workers=1), score(*stack, workers=3))
 
 
+@pytest.mark.parametrize("workers", [0, -1])
+def test_a_number_of_threads_that_is_none_is_named(stack, workers):
+    with pytest.raises(InputError, match=f"workers is {workers}; it must be at least 1"):
+        metrics.score(*stack, workers=workers)
+
+
 def test_a_slice_is_a_stack_of_one(stack):
     labels, probability = stack
     same_scores(score(labels[0], probability[0]), score(labels[:1], probability[:1]))
