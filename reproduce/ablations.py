@@ -68,7 +68,7 @@ ABLATIONS = {
 def add_arguments(parser):
     """Arguments of the command beyond those it shares."""
     parser.add_argument("--only", nargs="+", choices=ABLATIONS, metavar="NAME", help=", ".join(ABLATIONS))
-    parser.add_argument("--seeds", type=whole(0), nargs="+", help="default: the one of --seed and the next")
+    parser.add_argument("--seeds", type=whole(0), nargs="+", default=[0, 1], help="default: 0 1")
     add_run_arguments(parser, folds=[0, 1])
     parser.add_argument(
         "--learning-curve",
@@ -91,7 +91,7 @@ def run(arguments):
         config,
         arguments.only or (CURVES if arguments.learning_curve else tuple(ABLATIONS)),
         folds=arguments.folds,
-        seeds=arguments.seeds or [arguments.seed, arguments.seed + 1],
+        seeds=arguments.seeds,
         sizes=arguments.learning_curve,
         n_slices=len(data.images),
         rotations=tuple(arguments.rotations),

@@ -33,10 +33,10 @@ def run(arguments):
     told = final.conditions
     training = out / "trainings" / f"{final.name}-{told['recipe']}" / f"all-seed{told['seeds'][0]}"
     model, metadata = load_weights(training / "weights.safetensors")
+    print(f"figure: {worst_slice_of_record(held_out, data, out)}")
     start = time.perf_counter()
     change = largest_change(model, metadata, data.test_images, arguments.device)
     seconds = time.perf_counter() - start
-    print(f"figure: {worst_slice_of_record(held_out, data, out)}")
     save_weights(WEIGHTS, model.half(), metadata | {"voxel_nm": VOXEL_NM, "held_out": about(held_out)})
     with atomic_write(WEIGHTS.with_suffix(".sha256")) as temporary:
         digest = hashlib.sha256(WEIGHTS.read_bytes()).hexdigest()

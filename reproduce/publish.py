@@ -29,7 +29,7 @@ def add_arguments(parser):
 
 def run(arguments):
     """Run the command."""
-    from reproduce.report import render  # matplotlib, only now
+    from reproduce.report import render, select  # matplotlib, only now
 
     out, into = Path(arguments.out), Path(arguments.into)
     published = records.read(into / "records.jsonl")
@@ -45,6 +45,11 @@ def run(arguments):
         for name in files + drawn
         if (into / name).exists() and not filecmp.cmp(out / name, into / name, shallow=False)
     ]
+    rows = [select.as_row(record) for record in published]
+    counting = select.latest(rows + [select.as_row(record) for record in new])
+    if shared := [row for row in counting if row in rows and Path(row.prediction or "") in replaced]:
+        about = ", ".join(sorted({f"{row.prediction} ({row.experiment})" for row in shared}))
+        raise InputError(f"{into} has records of another map by the name of {about}; publish their new runs with these")
     if not arguments.replace:
         if others := [str(name) for name in replaced if name in files]:
             raise InputError(f"{into} has others by the name of {', '.join(others)}; --replace replaces them")

@@ -20,7 +20,7 @@ from unet_paper.errors import InputError
 def add_arguments(parser):
     """Arguments of the command beyond those it shares."""
     parser.add_argument("--only", nargs="+", choices=METHODS, metavar="NAME", help=", ".join(METHODS))
-    parser.add_argument("--seeds", type=whole(0), nargs="+", help="default: the one of --seed")
+    parser.add_argument("--seeds", type=whole(0), nargs="+", default=[0], help="default: 0")
     parser.add_argument(
         "--seconds",
         type=positive,
@@ -49,6 +49,11 @@ def run(arguments):
         raise InputError(
             "--optimizer, --learning-rate and --warmup are of unet and fcn; one of them must be among the methods"
         )
+    if arguments.base_channels is not None and not {"unet", "fcn", "unet-adam", "sliding-window"} & set(names):
+        raise InputError(
+            "--base-channels is of unet, unet-adam and fcn, and of what sliding-window is measured by; "
+            "one of them must be among the methods"
+        )
     data = load_data(arguments.data)
     config = recipe_config(arguments.device, **recipe_arguments(arguments))
     budget = {"steps": config.training.steps} if arguments.seconds is None else {"seconds": arguments.seconds}
@@ -65,7 +70,7 @@ def run(arguments):
             conditions,
             partial(cost, method, device=arguments.device),
         )
-        for seed in arguments.seeds or [arguments.seed]
+        for seed in arguments.seeds
         for method in methods
     ]
     execute(runs, data, device=arguments.device, out=arguments.out, connect=connection(arguments))

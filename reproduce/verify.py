@@ -6,7 +6,7 @@ Maps that are not stored, as NOTES.md says of some, are counted at the end.
 from pathlib import Path
 
 from reproduce import records
-from reproduce.report.select import as_row
+from reproduce.report.select import as_row, place
 from unet_paper.errors import InputError
 
 
@@ -16,9 +16,10 @@ def run(arguments):
     from reproduce.experiment.scoring import score_map  # torch, only now
 
     data, out = load_data(arguments.data), Path(arguments.out)
-    newest = {(r.experiment, r.prediction): r for r in records.read(out / "records.jsonl") if r.prediction and r.scores}
-    of_data = [r for r in newest.values() if r.provenance["data"].get("train-labels") == data.sha256["train-labels"]]
-    held_out = [(r, row) for r in of_data if (row := as_row(r)).volume == "train"]
+    known = [(r, as_row(r)) for r in records.read(out / "records.jsonl") if r.prediction and r.scores]
+    newest = {place(row): (r, row) for r, row in known if row.volume == "train"}.values()
+    labels = data.sha256["train-labels"]
+    held_out = [(r, row) for r, row in newest if r.provenance["data"].get("train-labels") == labels]
     stored = [(r, row) for r, row in held_out if (out / r.prediction).exists()]
     if not stored:
         raise InputError(f"{out} has no stored map of held-out slices of this data; nothing can be verified")

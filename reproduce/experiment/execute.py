@@ -7,7 +7,7 @@ from pathlib import Path
 
 from reproduce import records
 from reproduce.experiment.run import Run
-from reproduce.experiment.scoring import failure, measure
+from reproduce.experiment.scoring import conditions_of, failure, measure
 from reproduce.experiment.training import train_split
 from reproduce.experiment.workers import Failures, key, train_on_workers
 from unet_paper.errors import InputError, NonFiniteLoss, is_out_of_memory
@@ -104,14 +104,13 @@ def results(run: Run, data, *, device: str, out: Path, resume: bool, failures: F
 
 
 def is_of(record: records.Record, run: Run, data) -> bool:
-    """Whether a record, perhaps of a failure, is of `run` under the same configuration and data."""
-    rows = list(data.test_rows) if run.on_test and data.test_rows else None
+    """Whether a record, perhaps of a failure, is of `run` under the same configuration, conditions and data."""
+    known = {name: value for name, value in record.conditions.items() if name not in ("rotations", "steps", "outcome")}
     return (
         (record.experiment, record.name) == (run.experiment, run.method.name)
         and run.is_configured_as(record.provenance["config"])
         and record.provenance["data"] == data.sha256
-        and record.conditions.get("rows") == rows
-        and run.conditions.items() <= record.conditions.items()
+        and known == conditions_of(run, data)
     )
 
 

@@ -49,6 +49,8 @@ def _measure(run, rotations, accounts, costs, data, device, out):
     labels, rows = (data.test_labels, data.test_rows) if run.on_test else (data.labels[run.held_out], None)
     scores, details = score_map(path, labels, rows)
     trained = [account["provenance"] for account in accounts]
+    steps = [account["steps"] for account in accounts]  # which differ in a given time
+    versions = [*(p["versions"] for p in trained), records.versions()]
     train_seconds = sum(account["seconds"] for account in accounts)
     parts = of_parts([part for account in accounts for part in account["parts"]])
     costs = {"predict_seconds_per_slice": seconds / len(probability), **costs}
@@ -57,7 +59,7 @@ def _measure(run, rotations, accounts, costs, data, device, out):
     return records.Record(
         experiment=run.experiment,
         name=run.method.name,
-        conditions=conditions_of(run, data) | {"rotations": rotations, "steps": accounts[0]["steps"]},
+        conditions=conditions_of(run, data) | {"rotations": rotations, "steps": round(np.mean(steps))},
         scores=scores,
         measures={
             "train_seconds": train_seconds,
@@ -77,6 +79,7 @@ def _measure(run, rotations, accounts, costs, data, device, out):
             "device": parts["device"],
             "device_kind": parts["device_kind"],
             "peak_bytes": max(p["peak_bytes"] for p in trained),
+            "versions": {name: together(one[name] for one in versions if name in one) for name in versions[-1]},
             "wall_seconds": round(train_seconds + seconds, 3),
         },
     )
@@ -100,10 +103,12 @@ def conditions_of(run: Run, data) -> dict:
 
 def failure(run: Run, data, device: str, outcome: str) -> records.Record:
     """The record of a run whose loss or map was not finite."""
+    recipe = run.method.recipe
+    steps = {} if recipe.seconds else {"steps": recipe.steps}
     return records.Record(
         run.experiment,
         run.method.name,
-        conditions_of(run, data) | {"steps": run.method.recipe.steps, "outcome": outcome},
+        conditions_of(run, data) | steps | {"outcome": outcome},
         provenance=records.provenance(
             config=run.configuration, seed=list(run.seeds), data=data.sha256, device=device, wall_seconds=0.0
         ),

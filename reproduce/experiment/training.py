@@ -110,17 +110,11 @@ def read_account(folder: Path) -> dict | None:
 
 def _train_split(method, split, data, folder, seed, device, out, worker_of):
     images, labels = data.images[list(split.train)], data.labels[list(split.train)]
-    for left in folder.glob(".tmp??????"):
-        left.unlink()  # safetensors' own, of a run that was killed while it wrote
     if not (folder / CHECKPOINT).exists():
         (folder / PARTS).unlink(missing_ok=True)  # of runs that left nothing
     part = {"commit": records.commit_id(), "device": records.device_name(device), "device_kind": device}
-    with open(folder / PARTS, "a", encoding="utf-8") as file:
-        file.write(json.dumps(part) + "\n")
-    try:
-        parts = [json.loads(line) for line in (folder / PARTS).read_text(encoding="utf-8").splitlines()]
-    except ValueError as error:
-        raise InputError(f"{folder / PARTS} is damaged; remove the folder {folder} to train again") from error
+    parts = read_parts(folder)
+    known = len(parts)
     records.reset_peak_memory(device)
     total = None if method.recipe.seconds else method.recipe.steps
     title = f"train {method.name} {split.name} seed {seed}"
@@ -129,6 +123,10 @@ def _train_split(method, split, data, folder, seed, device, out, worker_of):
         def report(step, loss):
             if worker_of and abandoned():
                 raise Interrupted(f"stopped after step {step}: nobody waits for this training")
+            if len(parts) == known:
+                parts.append(part)
+                with open(folder / PARTS, "a", encoding="utf-8") as file:
+                    file.write(json.dumps(part) + "\n")
             if bar.n == 0:
                 bar.n = bar.initial = step - 1  # steps of an earlier run do not count for the time left
             bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
@@ -147,6 +145,7 @@ def _train_split(method, split, data, folder, seed, device, out, worker_of):
         wall_seconds=seconds,
         command=worker_of,
     )
+    parts = parts or [part]  # of a training without a step
     provenance |= of_parts(parts)
     about = {name: provenance[name] for name in ("command", "commit", "date", "device", "data")} | provenance["config"]
     metadata = gray_statistics(images) | {"title": method.title, "seconds": seconds} | about
@@ -164,6 +163,17 @@ def _train_split(method, split, data, folder, seed, device, out, worker_of):
         Path(temporary).write_text(json.dumps(account, indent=1), encoding="utf-8")
     (folder / CHECKPOINT).unlink(missing_ok=True)
     return account
+
+
+def read_parts(folder: Path) -> list[dict]:
+    """Commit and device of every run so far with a part in the training of `folder`."""
+    path = folder / PARTS
+    if not path.exists():
+        return []
+    try:
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    except ValueError as error:
+        raise InputError(f"{path} is damaged; remove the folder {folder} to train again") from error
 
 
 def of_parts(parts: list[dict]) -> dict:

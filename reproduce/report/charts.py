@@ -5,6 +5,7 @@ A chart is drawn only where there is something to show.
 
 import csv
 import re
+from itertools import cycle
 from pathlib import Path
 from textwrap import fill
 
@@ -99,7 +100,7 @@ def learning_curve(rows: list[Row]) -> Figure | None:
         return None
     figure = new_figure(6.5, 4 * len(panels))
     for axes, curves in zip(figure.subplots(len(panels), 1, squeeze=False)[:, 0], panels):
-        for number, (curve, colour) in enumerate(zip((curve for curve in curves if curve), COLOURS)):
+        for number, (curve, colour) in enumerate(zip((curve for curve in curves if curve), cycle(COLOURS))):
             points = [spread(values(group, "v_rand")) for group in curve.values()]
             first = next(iter(curve.values()))[0]
             x = np.array(list(curve)) * 1.03**number  # or error bars would hide each other

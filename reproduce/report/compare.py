@@ -1,9 +1,9 @@
 """Two sets of rows side by side: is the second better, worse, or within the tolerances of ``results/expected.json``?
 
-Rows match by experiment, name and conditions, with the same seed where there is one, with any other where there is
-none; with the paper's, which state no conditions, by experiment and name, and then it is the paper that they are
-compared with. Exit status 0: nothing is worse; 1: something is, or failed where A did not; 2: bad input or nothing
-matches.
+Rows match by experiment, name and conditions, of a time budget by device too, with the same seed where there is one,
+with any other where there is none; with the paper's, which state no conditions, by experiment and name, and then it is
+the paper that they are compared with. Exit status 0: nothing is worse; 1: something is, or failed where A did not; 2:
+bad input or nothing matches.
 """
 
 import json
@@ -30,7 +30,7 @@ class Difference(NamedTuple):
 
     @property
     def verdict(self) -> str:
-        """Whether the value is better, within the tolerance, or worse; rounding to the printed decimals is forgiven.
+        """Whether the value is better, within the tolerance, or worse.
 
         Examples
         --------
@@ -91,7 +91,7 @@ def compare(first: list[Row], second: list[Row], tolerances: dict) -> tuple[list
     loose = any(row.volume == PAPER for row in first)
 
     def identity(row):
-        return (row.experiment, row.name) if loose else repeat_key(row)
+        return (row.experiment, row.name) if loose else (repeat_key(row), row.budget[0] == "seconds" and row.device)
 
     partners = grouped(first, identity)
     found, matched = [], set()

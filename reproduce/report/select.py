@@ -20,6 +20,7 @@ BASE = "base"  # name of the unchanged recipe among variants
 PAPER = "paper"  # the volume of published scores
 BENCHMARKS = ("ceilings", "training step", "segmentation", "volume", "metrics", "weight map")  # those that are shown
 EARLIER = ("unet", "unet-warmup50", "fcn")  # whose records of the first form are of another S2, S21 and S24
+CHALLENGE = {name.removesuffix(".tif"): SHA256[name] for name in ("train-labels.tif", *SHA256)}  # labels first
 CONDITIONS = ("experiment", "name", "folds", "slices", "volume", "train_slices", "seeds", "rotations", "steps")
 CONDITIONS += ("budget", "base_channels", "variant")
 
@@ -123,6 +124,9 @@ def _translated(record):
     found = {"experiment": record.experiment, "scores": record.scores, "measures": record.measures}
     found |= {"prediction": record.prediction, "device": device, "peak_bytes": source.get("peak_bytes")}
     found |= {"device_kind": source.get("device_kind", "cpu" if device.endswith("cores") else "cuda")}
+    odd = [one for one, digest in CHALLENGE.items() if (source.get("data") or {}).get(one, digest) != digest]
+    if odd and record.experiment != "quick":
+        left["data"] = "+".join(source["data"][one][:8] for one in odd)
     if record.experiment == "benchmark":
         return Row(name=name, title=left.pop("title"), settings=left, **found)
     if "seconds" in left:
@@ -134,9 +138,6 @@ def _translated(record):
         first, last = map(int, left["slices"].split("-"))
         left["slices"] = range(first, last + 1)
     ((unit, amount),) = left.pop("budget", {"steps": left.get("steps")}).items()
-    labels = (source.get("data") or {}).get("train-labels")
-    if labels not in (None, SHA256["train-labels.tif"]) and record.experiment != "quick":
-        left["data"] = labels[:8]
     if "variant" in left and (recipe := source.get("config", {}).get("recipe")):
         left["precision"] = recipe["precision"]  # or a variant would be paired with another arithmetic
     found |= {one: tuple(left.pop(one)) for one in ("folds", "slices", "seeds") if one in left}
@@ -223,18 +224,23 @@ def repeat_key(row: Row) -> Hashable:
     return key(row, ("seeds", "steps")), row.averaged
 
 
+def place(row: Row) -> Hashable:
+    """Key and map, or key and device: a later row of the same replaces it."""
+    return (key(row, ("steps", "budget")), row.prediction) if row.prediction else (key(row), row.device)
+
+
 def latest(rows: Iterable[Row]) -> list[Row]:
-    """The last row of each map, or of each key and device: what is repeated replaces the earlier one.
+    """The last row of each `place`: what is repeated replaces the earlier one.
 
     A map that was predicted again, without labels, keeps its scores.
     """
     newest = {}
     for row in rows:
-        place = (row.experiment, row.prediction) if row.prediction else (key(row), row.device)
-        if row.scores or not (place in newest and newest[place].scores):
+        where = place(row)
+        if row.scores or not (where in newest and newest[where].scores):
             if row.experiment != "benchmark":  # whose table keeps its order
-                newest.pop(place, None)
-            newest[place] = row
+                newest.pop(where, None)
+            newest[where] = row
     return list(newest.values())
 
 
@@ -356,10 +362,11 @@ def differences(paired: Iterable[tuple[Row, Row]], metric: str) -> list[float]:
 def comparisons(rows: Iterable[Row], experiment: str) -> list[tuple[list[Row], dict[str, list[Row]], list[Row]]]:
     """Rows of the unchanged recipe, rows of each variant, and diverged trainings, for each setting and rotations."""
     found = []
-    for (setting, _), group in grouped(scored(rows, experiment), lambda row: (row.setting, row.rotations)).items():
-        variants = grouped(group, lambda row: row.variant)
-        failed = [row for row in of(rows, experiment) if row.outcome and row.setting == setting]
-        found.append((variants.pop(BASE, []), variants, failed))
+    for group in grouped(of(rows, experiment), lambda row: row.setting).values():
+        failed = [row for row in group if row.outcome]
+        for alike in grouped(scored(group, experiment), lambda row: row.rotations).values() or [[]]:
+            variants = grouped(alike, lambda row: row.variant)
+            found.append((variants.pop(BASE, []), variants, failed))
     return found
 
 
@@ -381,8 +388,8 @@ def networks(rows: Iterable[Row]) -> list[list[Row]]:
 
     Networks of the present reading of the recipe come first, of these the widest.
 
-    Of the rows of a network the test volume comes first, then most slices, the present reading, most seeds, the widest,
-    most steps, the mean of eight symmetries, and the newest.
+    Of the rows of a network the test volume comes first, then the present reading, the widest, most steps, most slices,
+    most seeds, the mean of eight symmetries, and the newest.
     """
 
     def documented(group):
@@ -390,11 +397,11 @@ def networks(rows: Iterable[Row]) -> list[list[Row]]:
         now = "reading" not in first.settings
         return (
             first.volume == "test",
-            len(first.slices),
             now,
-            len(group),
             first.base_channels,
             first.steps or 0,
+            len(first.slices),
+            len(group),
             first.rotations == "eight",
         )
 
@@ -430,10 +437,9 @@ def protocols(rows: Iterable[Row]) -> list[list[list[Row]]]:
 def rivals(rows: Iterable[Row], name: str, rival: str) -> list[tuple[Row, Row]]:
     """Pairs of two methods under one protocol: that with most slices, then most pairs, then the newest."""
     runs = scored(rows, "table1", "systems")
-    ours = [row for row in runs if row.name == name]
-    found = [pairs(group, ours) for group in reversed(by_seed([row for row in runs if row.name == rival]))]
-    best = max(filter(None, found), key=lambda paired: (len(paired[0][0].slices), len(paired)), default=[])
-    return [(row, other) for other, row in best]
+    ours, theirs = (list(reversed(by_seed([row for row in runs if row.name == one]))) for one in (name, rival))
+    found = [pairs(group, others) for others in theirs for group in ours]
+    return max(filter(None, found), key=lambda paired: (len(paired[0][0].slices), len(paired)), default=[])
 
 
 SLICE = {"name": "U-Net of the paper", "group": "segmentation", "rotations": "none"}  # one prediction of one slice

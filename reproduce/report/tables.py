@@ -35,7 +35,14 @@ def glance(rows: list[Row], numbers: list[dict]) -> str:
         link = shipped.get(_recipe(first))
         weights = [f"[trained on all slices]({link})"] if link else []
         lines.append([about, *text.means(group, GLANCE), on, *costs, *weights])
-    head = ["network", *(text.TITLES[metric] for metric in GLANCE), "scored on", "training", "memory", "weights"]
+    head = [
+        "network",
+        *(text.TITLES[metric] for metric in GLANCE),
+        "scored on",
+        "training of a network",
+        "memory",
+        "weights",
+    ]
     return text.table(head[: max(map(len, lines))], lines)
 
 
@@ -45,10 +52,14 @@ def _recipe(row):
 
 def _titles(rows):
     """A function that gives the title of a row, with the recipe's digits where another recipe has the same one."""
-    recipes = grouped(rows, lambda row: (row.title, row.steps))
+
+    def length(row):
+        return row.title, row.steps if row.budget[0] == "steps" else None
+
+    recipes = grouped(rows, length)
 
     def title(row):
-        several = len({other.settings.get("recipe") for other in recipes[row.title, row.steps]}) > 1
+        several = len({other.settings.get("recipe") for other in recipes[length(row)]}) > 1
         return f"{row.title}, recipe {row.settings.get('recipe', text.DASH)}" if several else row.title
 
     return title
@@ -118,12 +129,12 @@ def pretrained(rows: list[Row], numbers: list[dict]) -> str:
 def slices(rows: list[Row], numbers: list[dict]) -> str:
     """V_Rand of each slice by the networks of Table 1."""
     volumes = grouped(select.networks(rows), lambda group: group[0].volume).values()
-    return "\n\n".join(filter(None, map(_slice_table, volumes)))
+    return "\n\n".join(filter(None, (_slice_table(groups, lambda row: row.title) for groups in volumes)))
 
 
-def _slice_table(groups):
+def _slice_table(groups, title):
     told = [group for group in groups if select.by_slice(group)]
-    heads = [f"{group[0].title}, {text.scored(group[0])}" for group in told]
+    heads = [f"{title(group[0])}, {text.scored(group[0])}" for group in told]
     columns = [select.by_slice(group) for group in told]
     numbers = sorted(set().union(*columns))
     lines = [[z, *(text.score("v_rand", column.get(z)) for column in columns)] for z in numbers]
@@ -153,16 +164,17 @@ def ablations(rows: list[Row], numbers: list[dict]) -> str:
     """The unchanged recipe, and what each change of it adds, by pairs of equal folds and seeds; a table a setting."""
     parts = []
     for base, variants, failed in select.comparisons(rows, "ablations"):
-        if base and (variants or failed):
+        if failed or (base and variants):
             metrics = [*SCORES, *(metric for metric in WHY if values(base, metric))]
-            lines = [[f"**{base[0].title}**", len(base), *text.means(base, metrics)]]
+            lines = [[f"**{base[0].title}**", len(base), *text.means(base, metrics)]] if base else []
             for group in variants.values():
                 paired = pairs(group, base)
                 changes = [text.mean(metric, differences(paired, metric), signed=True) for metric in metrics]
                 lines.append([group[0].title, len(paired), *changes])
             lines += [[row.title, row.outcome] for row in failed]
             head = ["variant", "runs", *(text.TITLES[metric] for metric in metrics)]
-            parts.append(f"### {text.setting(base[0])}\n\n{text.table(head, lines)}")
+            first = [*base, *chain(*variants.values()), *failed][0]
+            parts.append(f"### {text.setting(first)}\n\n{text.table(head, lines)}")
     return "\n\n".join(parts)
 
 
@@ -179,7 +191,7 @@ def learning_curve(rows: list[Row], numbers: list[dict]) -> str:
                 lines.append([size, group[0].title, len(group), *scores])
         lines += [[row.train_slices, row.title, None, row.outcome] for row in failed]
         head = ["training slices", "variant", "runs", *SCORE_HEADS, "change of V_Rand"]
-        parts.append(f"### {text.setting(every[0])}\n\n{text.table(head, lines)}")
+        parts.append(f"### {text.setting((every or failed)[0])}\n\n{text.table(head, lines)}")
     return "\n\n".join(parts)
 
 
@@ -188,25 +200,36 @@ def methods(rows: list[Row], numbers: list[dict]) -> str:
     head = ["method", "steps", "seeds", *SCORE_HEADS, "parameters", "GFLOP a slice", "training of a network"]
     head += ["a slice", "peak memory"]
     dense = ["a slice in float32", "window by window", "dense", "ratio", "ratio of the arithmetic"]
-    parts = []
+    parts, told = [], set()
     for groups in select.protocols(rows):
-        lines, first = [], groups[0][0]
+        lines, first, title = [], groups[0][0], _titles(list(chain(*groups)))
+        told.add(first.protocol)
         for row, group in ((group[0], group) for group in groups):
             steps = select.mean_of(one.steps for one in group)
-            about = [row.title, text.steps(steps and round(steps)), len(group)]
+            about = [title(row), text.steps(steps and round(steps)), len(group)]
             work = [text.measure_text(name, row.value(name)) for name in WORK]
             slice_seconds = select.mean_of(values(group, "predict_seconds_per_slice"))
             times = [text.duration(select.seconds(group)), text.duration(slice_seconds)]
             lines.append([*about, *text.means(group), *work, *times, text.memory(select.peak(group))])
         failed = [row for row in of(rows, "systems") if row.outcome and row.protocol == first.protocol]
-        lines += [[row.title, row.outcome, text.seeds(row)] for row in failed]
-        where = [text.scored(first), f"rotations {first.rotations}", first.device]
-        heading = ", ".join([text.protocol(first), text.training_slices(first.train_slices), *where])
+        lines += map(_failure, failed)
         measured = [group[0] for group in groups if "speed_ratio" in group[0].measures]
-        speeds = [[row.title, *(text.measure_text(name, row.value(name)) for name in DENSE)] for row in measured]
-        parts += [f"### {heading}", text.table(head, lines), _slice_table(groups)]
+        speeds = [[title(row), *(text.measure_text(name, row.value(name)) for name in DENSE)] for row in measured]
+        parts += [f"### {_heading(first)}", text.table(head, lines), _slice_table(groups, title)]
         parts += [text.table(dense, speeds)] if speeds else []
+    failed = [row for row in of(rows, "systems") if row.outcome and row.protocol not in told]
+    for group in grouped(failed, lambda row: row.protocol).values():
+        parts += [f"### {_heading(group[0])}", text.table(head, map(_failure, group))]
     return "\n\n".join(filter(None, parts))
+
+
+def _heading(row):
+    where = [text.scored(row), *text.rotations(row), row.device]
+    return ", ".join([text.protocol(row), text.training_slices(row.train_slices), *where])
+
+
+def _failure(row):
+    return [row.title, row.outcome, text.seeds(row)]
 
 
 def benchmarks(rows: list[Row], numbers: list[dict]) -> str:

@@ -221,7 +221,12 @@ def setting(row: Row) -> str:
     '16 base channels, 2,400 steps, rotations none'
     """
     told = [condition(name, value) for name, value in row.settings.items() if name not in ("recipe", "optimizer")]
-    return ", ".join([scale(row), *told, f"rotations {row.rotations}"])
+    return ", ".join([scale(row), *told, *rotations(row)])
+
+
+def rotations(row: Row) -> list[str]:
+    """The rotations that were averaged; nothing of a training that failed."""
+    return [f"rotations {row.rotations}"] if row.rotations else []
 
 
 def anchor(heading: str) -> str:

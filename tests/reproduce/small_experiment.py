@@ -8,6 +8,7 @@ import torch
 
 from unet_paper.checkpoint import Curve
 from unet_paper.config import ExperimentConfig
+from unet_paper.errors import Interrupted
 
 PAPER = ExperimentConfig()
 
@@ -34,7 +35,8 @@ class Work:
     predicted : list
         One entry a prediction: number of the network, images, all options and the map. Each takes 3 seconds.
     failing : dict
-        Number of a training or, negative, of a prediction from -1, to the exception that it raises.
+        Number of a training or, negative, of a prediction from -1, to the exception that it raises; a training is
+        interrupted after its first step.
     """
 
     def __init__(self):
@@ -43,6 +45,8 @@ class Work:
     def train(self, recipe, images, labels, **options):
         number = len(self.trained)
         self.trained.append(SimpleNamespace(recipe=recipe, images=images, labels=labels, **options))
+        if isinstance(self.failing.get(number), Interrupted):
+            options["report"](1, 0.5)
         if number in self.failing:
             raise self.failing[number]
         model = recipe.network()
@@ -50,6 +54,7 @@ class Work:
             for weight in model.parameters():
                 weight.fill_(number)
         steps = range(1, recipe.steps + 1)
+        options["report"](recipe.steps, 0.5)
         return model, Curve(
             [0.5 for _ in steps], [0.1 for _ in steps], [10.0 * (number + 1) * s / recipe.steps for s in steps]
         )

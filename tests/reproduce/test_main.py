@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import re
 import subprocess
 import sys
 
@@ -166,4 +167,4 @@ def test_words_that_are_no_command_or_option_are_refused(words, capsys):
 def test_a_command_has_the_shared_options_that_it_reads_and_no_others(name):
     source = (ROOT / f"{commands.COMMANDS[name].replace('.', '/')}.py").read_text(encoding="utf-8")
     shared = {"data": commands.WITH_DATA, "device": commands.WITH_DEVICE, "seed": commands.WITH_SEED}
-    assert {o for o in shared if name in shared[o]} == {o for o in shared if f"arguments.{o}" in source}
+    assert {o for o in shared if name in shared[o]} == {o for o in shared if re.search(rf"arguments\.{o}\b", source)}

@@ -11,7 +11,7 @@ RECIPE = "0123abcd"
 
 def record(seed=0, experiment="table1", **changes):
     conditions = {"recipe": RECIPE, "folds": ["fold4"], "seeds": [seed], "rotations": "none"}
-    provenance = dict.fromkeys(PROVENANCE, "something")
+    provenance = dict.fromkeys(PROVENANCE) | {"device": "Some CPU"}
     fields = {"scores": {"v_rand": 0.9}, "prediction": f"predictions/unet-{RECIPE}-seed{seed}.tif"} | changes
     return Record(experiment, "unet", conditions, provenance=provenance, **fields)
 
@@ -94,6 +94,22 @@ def test_another_map_of_the_name_is_replaced_only_if_that_is_asked_for(publish, 
     printed = capsys.readouterr().out
     assert f"replaced {into / name}" in printed
     assert printed.count("replaced") == 1
+
+
+def test_a_map_that_other_published_records_have_too_is_not_replaced_under_them(publish, runs, into, capsys):
+    name = record(1).prediction
+    (into / name).parent.mkdir(parents=True)
+    (into / name).write_text("published")
+    records.append(record(1, scores={"v_rand": 0.8}), into / "records.jsonl")
+    records.append(record(1, experiment="systems"), into / "records.jsonl")
+    before = contents(into)
+    assert publish("--replace") == 2
+    told = capsys.readouterr().err
+    assert f"{name} (systems)" in told
+    assert "table1" not in told  # whose new record replaces the old one
+    assert contents(into) == before
+    records.append(record(1, experiment="systems", scores={"v_rand": 0.7}), runs / "records.jsonl")
+    assert publish("--replace") == 0
 
 
 @pytest.mark.parametrize("replace", [True, False])

@@ -31,7 +31,7 @@ def asked(monkeypatch):
 
 
 def test_by_default_every_method_runs_on_all_folds_for_the_same_steps(command, asked):
-    assert command("--seed 3 --steps 30") == 0
+    assert command("--seeds 3 --steps 30") == 0
     (runs,) = asked
     assert [(run.method.name, run.seeds[0]) for run in runs] == [(name, 3) for name in METHODS]
     assert all(run.splits == splits(5) for run in runs)
@@ -86,6 +86,7 @@ def test_with_adam_the_unet_and_that_with_adam_are_one(command, asked):
         ("--only unet u2net --steps 9 --warmup 9", "the warm-up is 9 steps; it must be 0 to 8"),
         ("--only unet-adam --learning-rate 1e-3", "--learning-rate and --warmup are of unet and fcn; one of them must"),
         ("--only u2net modern --optimizer adam", "--optimizer, --learning-rate and --warmup are of unet and fcn"),
+        ("--only u2net modern --base-channels 4", "--base-channels is of unet, unet-adam and fcn"),
     ],
 )
 def test_illegal_arguments_are_told_before_anything_runs(words, message, command, asked, capsys):

@@ -42,6 +42,15 @@ def test_maps_of_other_data_are_not_judged(verify, tmp_path, capsys):
     assert "has no stored map of held-out slices of this data" in capsys.readouterr().err
 
 
+def test_of_two_settings_that_share_a_map_both_records_are_checked(verify, tmp_path, capsys):
+    path = tmp_path / "records.jsonl"
+    for record in records.read(path):
+        conditions, wrong = record.conditions | {"learning_rate": 1.0}, record.scores | {"v_rand": 0.5}
+        records.append(dataclasses.replace(record, conditions=conditions, scores=wrong), path)
+    assert verify() == 1
+    assert capsys.readouterr().out.endswith("2 equal, 2 different, 0 maps not stored\n")
+
+
 def test_of_two_experiments_that_share_a_map_both_records_are_checked(verify, tmp_path, capsys):
     path = tmp_path / "records.jsonl"
     for record in records.read(path):

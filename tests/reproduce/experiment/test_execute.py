@@ -80,6 +80,13 @@ def test_another_run_is_not_recorded_already(executed, run, work, recorded, chan
     assert len(executed(replace(run, **change))) == 1
 
 
+def test_a_run_under_other_conditions_does_not_stand_for_one_without(executed, run, work, recorded):
+    narrow = replace(run, conditions={"base_channels": 16})
+    assert len(executed(narrow)) == len(executed(run)) == 1
+    assert executed(run, narrow) == []
+    assert len(work.trained) == 1  # the network is one
+
+
 def test_another_recipe_is_not_recorded_already(executed, run, work):
     executed(run)
     method = replace(run.method, recipe=replace(run.method.recipe, steps=3))

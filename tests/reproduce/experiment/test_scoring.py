@@ -136,6 +136,25 @@ def test_a_record_names_every_command_and_commit_that_had_a_part(measured, metho
     assert record.provenance["command"] == "python -m reproduce table1 --folds 1, python -m reproduce table1"
 
 
+def test_of_networks_trained_in_a_given_time_the_steps_are_their_mean(measured, method, work, monkeypatch):
+    timed = replace(method, recipe=replace(method.recipe, seconds=60.0))
+    train, lengths = work.train, iter((2, 6))
+    monkeypatch.setattr(
+        "reproduce.experiment.training.train",
+        lambda recipe, *given, **options: train(replace(recipe, steps=next(lengths)), *given, **options),
+    )
+    (record,) = measured(Run("systems", timed, splits(5, [1, 3]), (0,), ("none",)))
+    assert record.conditions["steps"] == 4
+
+
+def test_a_record_names_every_version_that_had_a_part(measured, method, work, monkeypatch):
+    run = Run("table1", method, splits(5, [1, 3]), (0,))
+    told = iter(({"torch": "1"}, {"torch": "2"}, {"torch": "3", "monai": "7"}))
+    monkeypatch.setattr(records, "versions", lambda: next(told))
+    (record,) = measured(run)
+    assert record.provenance["versions"] == {"torch": "1, 2, 3", "monai": "7"}
+
+
 def test_of_several_seeds_the_mean_of_the_maps_is_scored_and_costs_are_summed(measured, method, data, work, tmp_path):
     (record,) = measured(Run("table1", method, splits(5, [1, 3]), (0, 4)))
     assert [(training.seed, numbers(training.images, data.images)) for training in work.trained] == [
@@ -246,3 +265,5 @@ def test_a_failure_is_a_record_with_its_outcome_and_no_scores(method, data):
     assert record.conditions["learning_rate"] == 0.5
     assert (record.conditions["steps"], record.conditions["seeds"]) == (2, [3])
     assert record.provenance["config"] == run.configuration
+    timed = replace(method, recipe=replace(method.recipe, seconds=60.0))
+    assert "steps" not in failure(replace(run, method=timed), data, "cpu", "not finite").conditions

@@ -184,13 +184,15 @@ def test_a_stopped_training_is_continued_unless_it_is_to_start_anew(trained, fol
     assert not (folder / CHECKPOINT).exists()  # it is finished
 
 
-def test_runs_that_left_nothing_have_no_part_in_a_training(trained, monkeypatch, work):
-    monkeypatch.setattr(records, "device_name", lambda device: "first")
-    work.failing[0] = MemoryError
-    with pytest.raises(MemoryError):
-        trained()
-    monkeypatch.setattr(records, "device_name", lambda device: "second")
-    assert trained()["provenance"]["device"] == "second"
+def test_runs_that_left_nothing_have_no_part_in_a_training(trained, folder, monkeypatch, work):
+    monkeypatch.setattr(records, "device_name", lambda device: f"device {len(work.trained)}")
+    for number, error in enumerate((MemoryError, Interrupted("stopped"), Interrupted("stopped"), MemoryError)):
+        work.failing[number] = error
+        with pytest.raises((MemoryError, Interrupted)):
+            trained()
+        if number == 2:  # the run before was killed before its first checkpoint
+            (folder / CHECKPOINT).touch()
+    assert trained()["provenance"]["device"] == "device 2, device 4"
 
 
 def test_a_damaged_list_of_parts_is_told_before_anything_is_trained(trained, folder, work):
@@ -212,7 +214,7 @@ def test_steps_of_an_earlier_run_do_not_count_for_the_time_left(trained, monkeyp
 
     def train(*arguments, report, **options):
         report(2, 0.5)
-        return work.train(*arguments, **options)
+        return work.train(*arguments, report=report, **options)
 
     monkeypatch.setattr(training, "progress_bar", progress_bar)
     monkeypatch.setattr(training, "train", train)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from made_rows import CPU, ablation, made
 
+from reproduce.figures.style import COLOURS
 from reproduce.report import charts
 from reproduce.report.select import BASE
 
@@ -21,6 +22,12 @@ def test_the_learning_curve_has_a_curve_with_error_bars_for_each_variant():
     (bars,) = axes.containers[0].lines[2]
     lengths = [np.ptp(segment[:, 1]) for segment in bars.get_segments()]
     assert lengths == pytest.approx([2 * 0.01 * 2**0.5] * 2)
+
+
+def test_more_curves_than_colours_are_all_drawn():
+    names = [f"variant {number}" for number in range(len(COLOURS) + 2)]
+    (axes,) = charts.learning_curve([r for name in (BASE, *names) for n in (1, 24) for r in curve(name, 0.9, n)]).axes
+    assert len(axes.get_legend().get_texts()) == len(names) + 1
 
 
 def test_settings_have_panels_of_their_own():

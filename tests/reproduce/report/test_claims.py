@@ -11,6 +11,7 @@ from reproduce.records import ROOT
 from reproduce.report import claims
 from reproduce.report.claims import CLAIMS, HELD, MEASURED, NOT_HELD, OPEN, PARTLY
 from reproduce.report.select import BASE, read_numbers
+from unet_paper.errors import InputError
 
 NUMBERS = read_numbers()
 VALUES = {number["id"]: number["value"] for number in NUMBERS}
@@ -230,7 +231,25 @@ def test_in_a_given_time_the_sliding_window_is_compared_on_one_device():
     assert verdict("sliding-window network", *timed, *elsewhere) == OPEN
 
 
+def test_a_short_training_does_not_decide_against_or_for_the_sliding_window():
+    for v_rand, warping in ((0.6, 0.0009), (0.8, 0.0001)):
+        rows = [*both("unet", 0.7, 0.0005), *both("sliding-window", v_rand, warping)]
+        assert verdict("sliding-window network", *rows) == MEASURED
+
+
+def test_u_nets_of_two_recipes_are_not_mixed_in_one_comparison():
+    theirs = both("sliding-window", 0.95, 0.0009, recipe="s")
+    ours, other = both("unet", 0.97, 0.0005, recipe="a"), both("unet", 0.2, 0.0005, recipe="b")[:1]
+    assert verdict("sliding-window network", *theirs, *ours, *other) == HELD
+
+
+def test_no_records_are_told_rather_than_claims_without_a_number(tmp_path):
+    with pytest.raises(InputError, match=r"records\.jsonl does not exist; --out must be a folder of records"):
+        claims.run(argparse.Namespace(out=tmp_path))
+
+
 def test_list_prints_every_claim(tmp_path, capsys):
+    (tmp_path / "records.jsonl").touch()
     claims.run(argparse.Namespace(out=tmp_path))
     text = capsys.readouterr().out
     for claim in CLAIMS:

@@ -5,7 +5,7 @@ import dataclasses
 import json
 
 import pytest
-from made_rows import made_record
+from made_rows import CPU, GPU, made, made_record
 
 from reproduce import records
 from reproduce.records import EXPERIMENTS, RESULTS
@@ -120,6 +120,15 @@ def test_data_other_than_the_challenges_has_no_partner_in_it():
     record = made_record()
     other = dataclasses.replace(record, provenance=record.provenance | {"data": {"train-labels": "0123456789"}})
     assert compare.compare([as_row(record)], [as_row(other)], TOLERANCES)[0] == []
+
+
+def test_in_a_given_time_only_rows_of_one_device_are_compared():
+    def timed(device):
+        return [made("systems", budget={"seconds": 60.0}, steps=9, device=device)]
+
+    assert compare.compare(timed(CPU), timed(CPU), TOLERANCES)[0]
+    assert compare.compare(timed(CPU), timed(GPU), TOLERANCES)[0] == []
+    assert compare.compare([made(device=CPU)], [made(device=GPU)], TOLERANCES)[0]
 
 
 def test_repeats_with_another_seed_meet_the_stated_tolerances():

@@ -6,6 +6,7 @@ import json
 import pytest
 from made_rows import CPU, GPU, ablation, made, made_record
 
+from data_scripts.isbi2012 import SHA256
 from reproduce import records
 from reproduce.records import RESULTS, Record
 from reproduce.report import select
@@ -131,6 +132,27 @@ def test_of_two_records_of_one_map_the_newer_counts():
     assert select.latest([newer, elsewhere]) == [newer, elsewhere]
 
 
+def test_one_map_in_two_settings_is_two_rows():
+    one, other = (dataclasses.replace(made(learning_rate=rate), prediction="map.tif") for rate in (0.1, 0.2))
+    assert select.latest([one, other]) == [one, other]
+    assert select.latest([one, other, one]) == [other, one]
+
+
+@pytest.mark.parametrize("name", ["train-volume", "train-labels", "test-volume"])
+def test_a_row_of_other_data_says_so_whatever_differs(name):
+    def of(experiment, **data):
+        record = made_record(experiment)
+        return as_row(dataclasses.replace(record, provenance=record.provenance | {"data": data}))
+
+    known = SHA256[f"{name}.tif"]
+    for experiment in ("table1", "benchmark"):
+        assert select.is_challenge(of(experiment, **{name: known, "weights": "any", "test-labels": "any"}))
+        other = of(experiment, **{name: known[::-1]})
+        assert other.settings["data"] == known[::-1][:8]
+        assert not select.is_challenge(other)
+    assert select.is_challenge(of("quick", **{name: "0123"}))
+
+
 def test_a_map_that_was_predicted_again_without_labels_keeps_its_scores():
     scored = dataclasses.replace(made(), prediction="map.tif")
     again = dataclasses.replace(scored, scores={})
@@ -196,7 +218,8 @@ def test_a_diverged_training_belongs_to_its_comparison_whatever_its_rotations():
     (failed,) = ablation("adam", None, outcome="not finite", rotations="failed")
     ((base, variants, found),) = select.comparisons([*ablation(BASE, 0.9), failed], "ablations")
     assert (len(base), variants, found) == (1, {}, [failed])
-    ((_, _, found),) = select.comparisons([*ablation(BASE, 0.9, base_channels=16), failed], "ablations")
+    assert select.comparisons([failed], "ablations") == [([], {}, [failed])]
+    (_, _, found), _ = select.comparisons([*ablation(BASE, 0.9, base_channels=16), failed], "ablations")
     assert found == []
 
 
@@ -226,6 +249,8 @@ def test_the_best_documented_rows_of_a_network_have_most_slices_then_seeds_then_
     assert select.networks([many[0], earlier]) == [[many[0]]]
     newer = made(v_rand=0.5, steps=4000)
     assert select.networks([few, newer, made("systems", "fcn")]) == [[newer]]
+    trials = [made(v_rand=0.5, slices=THIRTY, seeds=[s], steps=100) for s in (0, 1)]
+    assert select.networks([few, *trials]) == [[few]]
     shorter = made(v_rand=0.5, steps=2000)
     assert select.networks([newer, few]) == [[newer]]
     assert select.networks([few, shorter]) == [[few]]

@@ -25,7 +25,11 @@ def lines(table):
 def test_the_table_at_a_glance_has_the_paper_the_sliding_window_and_a_line_a_network():
     rows = [made(rotations=rotations, seeds=[seed]) for rotations in ("none", "eight", "seven") for seed in (0, 1)]
     paper, window, ours = lines(tables.glance(rows, NUMBERS))
-    assert (paper["V_Rand"], paper["training"], paper["memory"]) == ("0.97276", "10 h, NVidia Titan", "at most 6 GB")
+    assert (paper["V_Rand"], paper["training of a network"], paper["memory"]) == (
+        "0.97276",
+        "10 h, NVidia Titan",
+        "at most 6 GB",
+    )
     assert (window["warping error"], window["V_Rand"]) == ("0.000420", "–")
     assert ours["network"] == "unet, 3,000 steps, rotations eight"
     assert ours["V_Rand"] == "0.97000 ± 0.00000"
@@ -186,6 +190,28 @@ def test_trainings_that_diverged_are_told_in_every_table():
     curve = [*ablation(BASE, 0.9, experiment="learning-curve"), failed("learning-curve", "no-elastic", variant="x")]
     assert lines(tables.learning_curve(curve, []))[-1]["V_Rand"] == "–"
     assert "not finite" in tables.learning_curve(curve, [])
+
+
+@pytest.mark.parametrize("scored", [True, False])
+def test_trainings_that_diverged_are_told_where_nothing_else_was_scored(scored):
+    for experiment, table in (("ablations", tables.ablations), ("learning-curve", tables.learning_curve)):
+        (failed,) = ablation(BASE, None, experiment=experiment, outcome="not finite", rotations=None)
+        others = ablation("adam", 0.9, experiment=experiment) if scored else []
+        text = table([*others, failed], [])
+        assert "not finite" in text
+        assert "None" not in text
+        assert ("adam" in text) == scored
+    failed = made("systems", "fcn", v_rand=None, outcome="not finite", rotations=None, base_channels=16)
+    text = tables.methods([made("systems")] * scored + [failed], [])
+    assert lines(text)[-1]["steps"] == "not finite"
+    assert "None" not in text
+
+
+def test_methods_of_one_title_are_told_apart_by_their_recipes():
+    rows = [made("systems", recipe=name, budget={"seconds": 60.0}, steps=9 + len(name)) for name in ("aa", "bbb")]
+    rows += [made("systems", "fcn", recipe="c", budget={"seconds": 60.0})]
+    named = [line["method"] for line in lines(tables.methods(rows, []))]
+    assert sorted(named) == ["fcn", "unet, recipe aa", "unet, recipe bbb"]
 
 
 def test_costs_of_repeats_are_their_mean_and_memory_their_greatest():
