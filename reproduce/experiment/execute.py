@@ -105,12 +105,16 @@ def results(run: Run, data, *, device: str, out: Path, resume: bool, failures: F
 
 def is_of(record: records.Record, run: Run, data) -> bool:
     """Whether a record, perhaps of a failure, is of `run` under the same configuration, conditions and data."""
-    known = {name: value for name, value in record.conditions.items() if name not in ("rotations", "steps", "outcome")}
+    left = ("title", "rotations", "steps", "outcome")
+    known, asked = (
+        {name: value for name, value in conditions.items() if name not in left}
+        for conditions in (record.conditions, conditions_of(run, data))
+    )
     return (
         (record.experiment, record.name) == (run.experiment, run.method.name)
         and run.is_configured_as(record.provenance["config"])
         and record.provenance["data"] == data.sha256
-        and known == conditions_of(run, data)
+        and known == asked
     )
 
 

@@ -91,7 +91,7 @@ def compare(first: list[Row], second: list[Row], tolerances: dict) -> tuple[list
     loose = any(row.volume == PAPER for row in first)
 
     def identity(row):
-        return (row.experiment, row.name) if loose else (repeat_key(row), row.budget[0] == "seconds" and row.device)
+        return (row.experiment, row.name) if loose else (repeat_key(row), _machine(row))
 
     partners = grouped(first, identity)
     found, matched = [], set()
@@ -109,7 +109,12 @@ def compare(first: list[Row], second: list[Row], tolerances: dict) -> tuple[list
 
 def _recipe(row):
     """What a run that failed has in common with those that did not."""
-    return key(row, ("seeds", "steps", "rotations"))
+    return key(row, ("seeds", "steps", "rotations")), _machine(row)
+
+
+def _machine(row):
+    """The device where the time on it was the budget."""
+    return row.device if row.budget[0] == "seconds" else None
 
 
 def _described(row):

@@ -232,15 +232,17 @@ def place(row: Row) -> Hashable:
 def latest(rows: Iterable[Row]) -> list[Row]:
     """The last row of each `place`: what is repeated replaces the earlier one.
 
-    A map that was predicted again, without labels, keeps its scores.
+    A map that was predicted without labels has the scores of any row that has them.
     """
-    newest = {}
+    rows, newest = list(rows), {}
+    maps = {(row.experiment, row.prediction) for row in rows if row.scores}
     for row in rows:
+        if row.prediction and not row.scores and (row.experiment, row.prediction) in maps:
+            continue
         where = place(row)
-        if row.scores or not (where in newest and newest[where].scores):
-            if row.experiment != "benchmark":  # whose table keeps its order
-                newest.pop(where, None)
-            newest[where] = row
+        if row.experiment != "benchmark":  # whose table keeps its order
+            newest.pop(where, None)
+        newest[where] = row
     return list(newest.values())
 
 
@@ -364,7 +366,7 @@ def comparisons(rows: Iterable[Row], experiment: str) -> list[tuple[list[Row], d
     found = []
     for group in grouped(of(rows, experiment), lambda row: row.setting).values():
         failed = [row for row in group if row.outcome]
-        for alike in grouped(scored(group, experiment), lambda row: row.rotations).values() or [[]]:
+        for alike in grouped(scored(group, experiment), lambda row: row.rotations).values() or [[]] * bool(failed):
             variants = grouped(alike, lambda row: row.variant)
             found.append((variants.pop(BASE, []), variants, failed))
     return found
@@ -435,11 +437,17 @@ def protocols(rows: Iterable[Row]) -> list[list[list[Row]]]:
 
 
 def rivals(rows: Iterable[Row], name: str, rival: str) -> list[tuple[Row, Row]]:
-    """Pairs of two methods under one protocol: that with most slices, then most pairs, then the newest."""
+    """Pairs of two methods under one protocol: that with most steps, then slices, then pairs, then the newest."""
     runs = scored(rows, "table1", "systems")
-    ours, theirs = (list(reversed(by_seed([row for row in runs if row.name == one]))) for one in (name, rival))
-    found = [pairs(group, others) for others in theirs for group in ours]
-    return max(filter(None, found), key=lambda paired: (len(paired[0][0].slices), len(paired)), default=[])
+    ours = grouped((row for row in runs if row.name == name), lambda row: row.settings.get("recipe")).values()
+    theirs = by_seed([row for row in runs if row.name == rival])
+    found = [pairs(group, others) for others in reversed(theirs) for group in reversed(list(ours))]
+
+    def says(paired):
+        first = paired[0][0]
+        return first.steps or 0, len(first.slices), len(paired)
+
+    return max(filter(None, found), key=says, default=[])
 
 
 SLICE = {"name": "U-Net of the paper", "group": "segmentation", "rotations": "none"}  # one prediction of one slice

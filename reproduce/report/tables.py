@@ -100,7 +100,7 @@ def cost(rows: list[Row], numbers: list[dict]) -> str:
     hours, size, second = (_paper(numbers, name) for name in ("training_time", "training_memory", "inference_time"))
     paper = ["U-Net, the paper", "NVidia Titan", None, None, None, f"{hours} h", None, f"at most {size} GB"]
     lines = [[*paper, f"below {second} s"]]
-    for group in grouped(ours, lambda row: (select.key(row, ("rotations",)), row.device)).values():
+    for group in grouped(ours, lambda row: (select.key(row, ("rotations", "rows")), row.device)).values():
         first, seconds = group[0], group[0].network_seconds
         step = text.duration(seconds / first.steps) if seconds and first.steps else None
         times = {row.rotations: text.duration(row.value("predict_seconds_per_slice")) for row in group}

@@ -84,6 +84,7 @@ def test_a_run_under_other_conditions_does_not_stand_for_one_without(executed, r
     narrow = replace(run, conditions={"base_channels": 16})
     assert len(executed(narrow)) == len(executed(run)) == 1
     assert executed(run, narrow) == []
+    assert executed(replace(run, method=replace(run.method, title="reworded"))) == []
     assert len(work.trained) == 1  # the network is one
 
 

@@ -237,6 +237,20 @@ def test_a_short_training_does_not_decide_against_or_for_the_sliding_window():
         assert verdict("sliding-window network", *rows) == MEASURED
 
 
+def test_a_trial_on_more_slices_does_not_stand_before_the_full_comparison():
+    rows = [*both("unet", 0.97, 0.0005), *both("sliding-window", 0.95, 0.0009)]
+    short = {"slices": THIRTY, "steps": 100, "budget": {"steps": 100}}
+    rows += [*both("unet", 0.6, 0.0005, **short), *both("sliding-window", 0.5, 0.0009, **short)]
+    assert verdict("sliding-window network", *rows) == HELD
+
+
+def test_u_nets_of_table_1_and_of_the_methods_are_paired_together():
+    ours = both("unet", 0.97, 0.0005)
+    ours[0] = dataclasses.replace(ours[0], experiment="table1")
+    found = status("sliding-window network", *ours, *both("sliding-window", 0.95, 0.0009))
+    assert "(2 pairs)" in found.evidence
+
+
 def test_u_nets_of_two_recipes_are_not_mixed_in_one_comparison():
     theirs = both("sliding-window", 0.95, 0.0009, recipe="s")
     ours, other = both("unet", 0.97, 0.0005, recipe="a"), both("unet", 0.2, 0.0005, recipe="b")[:1]

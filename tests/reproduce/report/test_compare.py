@@ -131,6 +131,15 @@ def test_in_a_given_time_only_rows_of_one_device_are_compared():
     assert compare.compare([made(device=CPU)], [made(device=GPU)], TOLERANCES)[0]
 
 
+def test_a_failure_in_a_given_time_on_another_device_is_no_repeat(tmp_path):
+    record = made_record("systems", budget={"seconds": 60.0}, device=CPU)
+    failed = made_record("systems", v_rand=None, outcome="not finite", budget={"seconds": 60.0}, device=GPU)
+    for name, kept in (("a", [record]), ("b", [record, failed])):
+        for one in kept:
+            records.append(one, tmp_path / f"{name}.jsonl")
+    assert status(tmp_path / "a.jsonl", tmp_path / "b.jsonl") == 0
+
+
 def test_repeats_with_another_seed_meet_the_stated_tolerances():
     repeats = [group for group in by_seed(read(RESULTS / "records.jsonl")) if len(group) > 1 and group[0].scores]
     assert repeats

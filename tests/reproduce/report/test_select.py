@@ -136,6 +136,8 @@ def test_one_map_in_two_settings_is_two_rows():
     one, other = (dataclasses.replace(made(learning_rate=rate), prediction="map.tif") for rate in (0.1, 0.2))
     assert select.latest([one, other]) == [one, other]
     assert select.latest([one, other, one]) == [other, one]
+    unscored = dataclasses.replace(made(), prediction="map.tif", scores={})
+    assert select.latest([unscored, one, other, unscored]) == [one, other]
 
 
 @pytest.mark.parametrize("name", ["train-volume", "train-labels", "test-volume"])
@@ -219,6 +221,7 @@ def test_a_diverged_training_belongs_to_its_comparison_whatever_its_rotations():
     ((base, variants, found),) = select.comparisons([*ablation(BASE, 0.9), failed], "ablations")
     assert (len(base), variants, found) == (1, {}, [failed])
     assert select.comparisons([failed], "ablations") == [([], {}, [failed])]
+    assert select.comparisons(ablation(BASE, None), "ablations") == []
     (_, _, found), _ = select.comparisons([*ablation(BASE, 0.9, base_channels=16), failed], "ablations")
     assert found == []
 

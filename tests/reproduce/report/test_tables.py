@@ -95,6 +95,8 @@ def test_a_training_costs_once_whatever_the_rotations():
     assert (paper["training of a network"], paper["a slice, rotations none"]) == ("10 h", "below 1 s")
     assert (ours["training of a network"], ours["a step"], ours["peak memory"]) == ("50.0 min", "1.00 s", "4.00 GiB")
     assert [ours[f"a slice, rotations {name}"] for name in ("none", "eight", "seven")] == ["500 ms", "4.00 s", "–"]
+    parts = [made(volume="test", rows=part, measures={"train_seconds": 3000.0}) for part in ([0, 99], [0, 511])]
+    assert len(lines(tables.cost(parts, NUMBERS))) == 2
 
 
 def test_v_rand_of_each_slice_is_listed_for_each_volume():
