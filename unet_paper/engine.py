@@ -64,7 +64,7 @@ def cluster(
             client = stack.enter_context(Client(scheduler or stack.enter_context(local_cluster(workers))))
         except (OSError, ValueError) as error:
             raise InputError(f"no Dask scheduler answers at {scheduler or 'this machine'}: {error}") from error
-        with suppress(OSError):  # no dashboard, or none that answers from here
+        with suppress(Exception):  # no dashboard, none that answers from here, or a link for a browser alone
             if find_spec("bokeh") and urlopen(client.dashboard_link, timeout=2):
                 note(f"dashboard: {client.dashboard_link}")
         if not client.nthreads():
@@ -124,18 +124,38 @@ def visible_gpus() -> list[str]:
 
 def check_workers(client: object) -> None:
     """Raise `InputError` unless scheduler and workers have the versions of this process, and one thread each."""
-    threads = {address: count for address, count in client.nthreads().items() if count > 1}
-    for address, count in threads.items():
+    for address, count in client.nthreads().items():
+        check_threads(address, count)
+    versions = client.get_versions(packages=EQUAL)
+    for place, there in {"the scheduler": versions["scheduler"], **versions["workers"]}.items():
+        check_versions(place, there["packages"], versions["client"]["packages"])
+
+
+def check_threads(address: str, count: int) -> None:
+    """Raise `InputError` unless a worker has one thread."""
+    if count > 1:
         raise InputError(
             f"the worker {address} has {count} threads; it must have one (--nthreads 1; OMP_NUM_THREADS "
             "and MKL_NUM_THREADS set PyTorch's)"
         )
-    versions = client.get_versions(packages=EQUAL)
-    own = versions["client"]["packages"]
-    for place, there in {"the scheduler": versions["scheduler"], **versions["workers"]}.items():
-        for name in EQUAL:
-            if there["packages"][name] != own[name]:
-                raise InputError(f"{place} has {name} {there['packages'][name]}; it must be {own[name]} as here")
+
+
+def check_versions(place: str, there: dict, here: dict) -> None:
+    """Raise `InputError` unless the packages that must be `EQUAL` are."""
+    for name in EQUAL:
+        if there[name] != here[name]:
+            raise InputError(f"{place} has {name} {there[name]}; it must be {here[name]} as here")
+
+
+def checked(function: Callable, task: object, versions: dict) -> object:
+    """``function(task)``, on a worker that may have come after `check_workers`."""
+    from distributed import get_worker
+    from distributed.versions import get_package_info
+
+    worker = get_worker()
+    check_threads(worker.address, worker.state.nthreads)
+    check_versions(worker.address, get_package_info(EQUAL), versions)
+    return function(task)
 
 
 def run_tasks(client: object, function: Callable, tasks: Iterable) -> Iterator:
@@ -153,7 +173,8 @@ def run_tasks(client: object, function: Callable, tasks: Iterable) -> Iterator:
     Raises
     ------
     InputError
-        If the workers died of one task again and again, cannot import `function`, or the scheduler is gone.
+        If the workers died of one task again and again, cannot import `function` or do the work of this process, or
+        the scheduler is gone.
     Exception
         What `function` raised. Tasks that have not begun are dropped.
 
@@ -169,11 +190,12 @@ def run_tasks(client: object, function: Callable, tasks: Iterable) -> Iterator:
 
     from distributed import KilledWorker, as_completed
     from distributed.comm import CommClosedError
+    from distributed.versions import get_package_info
 
-    tasks = iter(tasks)
+    tasks, versions = iter(tasks), get_package_info(EQUAL)
 
     def submit(count):
-        return [client.submit(function, task, pure=False) for task in islice(tasks, count)]
+        return [client.submit(checked, function, task, versions, pure=False) for task in islice(tasks, count)]
 
     try:
         running = as_completed(submit(IN_FLIGHT))
@@ -185,6 +207,8 @@ def run_tasks(client: object, function: Callable, tasks: Iterable) -> Iterator:
             f"{error.allowed_failures + 1} workers died of one task; do they have enough memory, and of dask worker "
             "--memory-limit 0?"
         ) from error
+    except InputError:  # of which one is an ImportError
+        raise
     except (ImportError, RuntimeError) as error:
         missing = error if isinstance(error, ImportError) else error.__cause__  # there, or at the scheduler
         if not isinstance(missing, ImportError):

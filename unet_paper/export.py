@@ -40,6 +40,7 @@ DATA = (
 ISBI_IMAGES = "200da3d452d726e6c9ca1ce04b869d4edb727320d23b516d01cce707dc8c4760"  # SHA-256 of the pixels
 OPSET = 18  # the lowest that torch exports
 PIXELS = "Pixels of about {:g} x {:g} nm, as those of the images the network was trained on."
+OTHER_IMAGES = "like those the network was trained on"
 OTHER_PIXELS = "Pixels of about the size of those the network was trained on."
 SCORED = (
     "Scores on slices that were not trained on, of this network or another of its recipe. "
@@ -261,7 +262,8 @@ def _description(folder, network, metadata):
     onnx = v0_5.OnnxWeightsDescr(source=folder / "weights.onnx", opset_version=OPSET, parent="pytorch_state_dict")
     return v0_5.ModelDescr(
         name="U-Net (Ronneberger 2015) probability of cell",
-        description="Probability of cell, dark membranes around it, by the U-Net of Ronneberger, Fischer, Brox (2015).",
+        description=f"Probability of cell{', dark membranes around it' if is_isbi else ''}, by the U-Net of "
+        "Ronneberger, Fischer, Brox (2015).",
         authors=[v0_5.Author(name=AUTHORS)],
         cite=[v0_5.CiteEntry(**entry) for entry in (PAPER, *(DATA if _goes_back_to_isbi(metadata) else ()))],
         tags=["2d", "cells", "cell-membrane", "pytorch", "semantic-segmentation", "unet"]
@@ -279,6 +281,7 @@ def documentation(network: NetworkConfig, metadata: dict) -> str:
     return DOCUMENTATION.read_text(encoding="utf-8").format(
         mean=metadata["image_mean"],
         std=metadata["image_std"],
+        images="of cells with dark membranes around them" if _is_isbi(metadata) else OTHER_IMAGES,
         period=period(network.depth),
         pixels=PIXELS.format(*voxel[1:]) if voxel else OTHER_PIXELS,
         held_out=f"{SCORED}\n\n{_listed(held_out)}" if held_out else UNSCORED,

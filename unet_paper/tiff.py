@@ -251,7 +251,7 @@ def write_slices(
     metadata, resolution = {"axes": "ZYX"}, None
     if voxel_size is not None:
         sizes = tuple(float(size) for size in voxel_size)
-        if len(sizes) != 3 or not all(VOXEL_SIZES[0] <= size <= VOXEL_SIZES[1] for size in sizes):
+        if not is_voxel_size(sizes):
             raise InputError(f"the voxel size is {sizes}; it must be three numbers from 1e-9 to 1e9")
         metadata["spacing"], resolution = sizes[0], (1 / sizes[2], 1 / sizes[1])
     if unit:
@@ -412,11 +412,15 @@ def _first_sentence(message):
     return (str(message).strip() or type(message).__name__).splitlines()[0]
 
 
+def is_voxel_size(sizes: Sequence[float]) -> bool:
+    """Whether these are a size along (z, y, x) that a file can hold."""
+    return len(sizes) == 3 and all(VOXEL_SIZES[0] <= size <= VOXEL_SIZES[1] for size in sizes)
+
+
 def _voxel_size(tiff):
     """Size along (z, y, x) and unit from the metadata of ImageJ, OME or tifffile; None where not given or no size."""
     sizes, unit = _named_voxel_size(tiff)
-    is_size = sizes is not None and all(VOXEL_SIZES[0] <= size <= VOXEL_SIZES[1] for size in sizes)
-    return (sizes, unit) if is_size else (None, None)
+    return (sizes, unit) if sizes is not None and is_voxel_size(sizes) else (None, None)
 
 
 def _named_voxel_size(tiff):

@@ -183,7 +183,8 @@ def train(
     checkpoint_seconds : float
         Time between checkpoints, in seconds; 0 writes one after every step whose loss is read.
     report : callable, optional
-        Called as ``report(step, loss)`` after steps whose loss was read.
+        Called as ``report(step, loss)`` after steps whose loss was read; if it raises `Interrupted`, training stops
+        as by a signal.
     weights : dict of Tensor, optional
         Where to begin instead of the initialisation, by the names of the network's state.
 
@@ -200,7 +201,7 @@ def train(
     NonFiniteLoss
         If the loss became infinite or NaN.
     Interrupted
-        If SIGINT or SIGTERM arrived; the checkpoint in `folder` holds the finished steps.
+        If SIGINT or SIGTERM arrived, or `report` raised it; the checkpoint in `folder` holds the finished steps.
 
     Notes
     -----
@@ -234,7 +235,7 @@ def train(
             return step
         return recipe.steps * (before + time.perf_counter() - start) / recipe.seconds
 
-    step = len(curve.loss)
+    step, stopping = len(curve.loss), False
     place = schedule(step)
     with stop_signals() as stop:
         while place < recipe.steps:
@@ -253,13 +254,16 @@ def train(
             curve.loss.extend(values)
             curve.seconds.extend([before + time.perf_counter() - start] * len(values))
             if report is not None:
-                report(step, values[-1])
+                try:
+                    report(step, values[-1])
+                except Interrupted:
+                    stopping = True
             if checkpoint is not None and (stopping or ended or time.perf_counter() - saved >= checkpoint_seconds):
                 save_checkpoint(checkpoint, model, optimizer, configuration, curve)
                 saved = time.perf_counter()
             if stopping:
                 break
-    if stop.is_set():
+    if stopping or stop.is_set():
         goal = f"{recipe.steps}" if recipe.seconds is None else f"{recipe.seconds:g} seconds of training"
         raise Interrupted(f"stopped after step {step} of {goal}")
     if not all(torch.isfinite(value).all() for value in model.state_dict().values()):

@@ -6,19 +6,29 @@ its blocks follow, and a block that is there is finished.
 """
 
 import hashlib
+import secrets
 import shutil
 import weakref
 from collections.abc import Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 
 import numpy as np
 import tifffile
 
 from unet_paper.errors import InputError, MissingExtra
-from unet_paper.files import HDF5
-from unet_paper.tiff import MOST_CHANNELS, _complaints, _first_sentence, _pixels, _voxel_size, check_full_range
+from unet_paper.files import HDF5, locked, make_folder
+from unet_paper.tiff import (
+    MOST_CHANNELS,
+    _complaints,
+    _first_sentence,
+    _pixels,
+    _voxel_size,
+    check_full_range,
+    is_voxel_size,
+)
 
 try:
     import zarr
@@ -27,6 +37,7 @@ except ImportError as error:
         "volumes need zarr and Dask: the extra unet-paper[volumes], python -m pip install -e '.[volumes]' in a checkout"
     ) from error
 
+AXES = {"t", "time", "c", "channel", "z", "y", "x"}  # that a plain array may name; others say nothing
 ARRAY = "0"  # of full resolution, within the group
 SAMPLES = 64  # blocks that identify an input: reading all of a large one takes as long as segmenting much of it
 UNITS = {"nm": "nanometer", "µm": "micrometer", "μm": "micrometer", "um": "micrometer", "micron": "micrometer"}
@@ -205,14 +216,16 @@ def _open_hdf5(path, dataset):
     if not isinstance(array, h5py.Dataset):
         file.visititems(lambda name, item: found.append(f"/{name}") if isinstance(item, h5py.Dataset) else None)
         raise InputError(f"{path}:{dataset or ''} must name a dataset of the file: {', '.join(found) or 'it has none'}")
+    if array.shape is None:
+        raise InputError(f"{path}:{dataset} is empty; it must be (Z, H, W) or (H, W)")
     return array, None, *_size_of_attributes(array.attrs)
 
 
 def _open_zarr(path):
     item = zarr.open(path, mode="r")
     if isinstance(item, zarr.Array):
-        names = item.metadata.dimension_names if item.metadata.zarr_format == 3 else None
-        axes = None if not names or None in names else "".join(name[:1].lower() for name in names)
+        names = (item.metadata.zarr_format == 3 and item.metadata.dimension_names) or [""]
+        axes = "".join(name[:1].lower() for name in names) if {(name or "").lower() for name in names} <= AXES else None
         return item, axes, *_size_of_attributes(item.attrs)
     image = dict(item.attrs.get("ome") or item.attrs).get("multiscales")
     if not image:
@@ -229,14 +242,17 @@ def _open_zarr(path):
     if np.ndim(scale) and units[-1] and len(set(units)) == 1:
         size = tuple(float(scale[number]) for number in spatial)
         size = (1.0,) * (3 - len(size)) + size
+        size = size if is_voxel_size(size) else None
     return item[dataset["path"]], "".join(axis["name"][:1] for axis in axes), size, units[-1] if size else None
 
 
 def _size_of_attributes(attributes):
     """Voxel size and unit as CREMI ("resolution", nm) and ilastik ("element_size_um") store them."""
     for key, unit in (("resolution", "nm"), ("element_size_um", "µm")):
-        if key in attributes and len(attributes[key]) == 3:
-            return tuple(float(side) for side in attributes[key]), unit
+        with suppress(TypeError, ValueError):  # other programs keep other things under the name
+            sizes = np.asarray(attributes.get(key), float)
+            if sizes.shape == (3,) and is_voxel_size(sizes):
+                return tuple(sizes.tolist()), unit
     return None, None
 
 
@@ -265,9 +281,16 @@ def create_output(path: Path, volume: Volume, block: int, manifest: dict) -> Non
     scale = [{"type": "scale", "scale": list(volume.voxel_size or (1.0, 1.0, 1.0))}]
     image = {"name": path.stem, "axes": axes, "datasets": [{"path": ARRAY, "coordinateTransformations": scale}]}
     attributes = {"ome": {"version": "0.5", "multiscales": [image]}, "unet_paper": manifest}
-    unfinished = path.with_name(f".{path.name}.new")
+    for left in path.parent.glob(f".{escape(path.name)}.new-*"):
+        with suppress(InputError), locked(left):  # of a run that was killed here
+            shutil.rmtree(left, ignore_errors=True)
+    unfinished = path.with_name(f".{path.name}.new-{secrets.token_hex(4)}")
+    with locked(make_folder(unfinished)):
+        _fill_output(path, unfinished, volume, block, attributes)
+
+
+def _fill_output(path, unfinished, volume, block, attributes):
     try:
-        shutil.rmtree(unfinished, ignore_errors=True)  # of a run that was killed here
         group = zarr.create_group(unfinished, attributes=attributes)
         names = {"dimension_names": ("z", "y", "x"), "fill_value": 0}
         group.create_array(ARRAY, shape=volume.shape, chunks=(1, block, block), dtype="uint8", **names)

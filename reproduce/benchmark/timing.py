@@ -30,7 +30,7 @@ class Unavailable(RuntimeError):
 
 @dataclass(frozen=True)
 class Form:
-    """One way to compute that a command can choose.
+    """One way to compute.
 
     Attributes
     ----------
@@ -87,13 +87,15 @@ class Bench:
     clock: Callable[[], float] = time.perf_counter
     rates: dict = field(default_factory=dict)
 
-    def row(self, group, name, conditions, build: Callable[[], dict], *, form=FORMS[0], config=None) -> Record:
+    def row(
+        self, group, name, conditions, build: Callable[[], dict], *, form=FORMS[0], config=None, search=False
+    ) -> Record:
         """The record with the measures that ``build()`` returns, or why it could not, as the condition "skipped"."""
-        start, measures, skipped = self.clock(), {}, {}
+        start, measures, skipped = time.perf_counter(), {}, {}
         records.reset_peak_memory(self.device)
         try:
             form.check(self.device)
-            with arithmetic(tf32=form.tf32, search=form.precision == "bfloat16"):
+            with arithmetic(tf32=form.tf32, search=search):
                 measures = build()
         except (ImportError, RuntimeError) as error:  # a library, memory or an operation is missing
             skipped = {"skipped": str(error).strip().partition("\n")[0][:200]}
@@ -104,7 +106,7 @@ class Bench:
             config=config,
             seed=0,
             device=self.device,
-            wall_seconds=self.clock() - start,
+            wall_seconds=time.perf_counter() - start,
             peak_bytes=measures.get("peak_bytes"),
             **self.origin,
         )

@@ -25,7 +25,8 @@ def benchmark_training(bench: Bench, config: ExperimentConfig, images, labels) -
         recipe = network.recipe(config, form.precision)
         build = partial(step_measures, bench, form, recipe, images, labels)
         conditions = {"form": form.name}
-        yield bench.row("training step", network.name, conditions, build, form=form, config=recipe.configuration)
+        options = {"form": form, "config": recipe.configuration, "search": form.precision == "bfloat16"}
+        yield bench.row("training step", network.name, conditions, build, **options)
 
 
 def step_measures(bench, form, recipe, images, labels) -> dict:

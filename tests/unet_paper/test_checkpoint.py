@@ -263,6 +263,17 @@ def test_a_signal_in_the_last_step_stops_what_would_follow_and_the_training_is_k
     assert_same_bits(ended, whole)
 
 
+def test_a_report_can_stop_a_training_which_is_kept(tmp_path, whole):
+    def report(step, loss):
+        if step == 3:
+            raise Interrupted("nobody waits")
+
+    with pytest.raises(Interrupted, match="stopped after step 3 of 8"):
+        trained(folder=tmp_path, report=report)
+    ended, _ = trained(folder=tmp_path, resume=True)
+    assert_same_bits(ended, whole)
+
+
 def test_a_curve_of_millions_of_steps_is_kept(tmp_path):
     model = torch.nn.Linear(1, 1)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)

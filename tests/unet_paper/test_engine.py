@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 import torch
 import zarr
+from distributed import Client
+from distributed.versions import get_package_info
 
 from unet_paper import engine
 from unet_paper.__main__ import main
@@ -105,6 +107,32 @@ def test_what_a_task_raises_comes_back(client):
         raise InputError("once")
 
     with pytest.raises(InputError, match="once"):
+        list(run_tasks(client, task, [0]))
+
+
+def test_a_worker_that_joined_late_is_checked_by_its_first_task(client):
+    here = get_package_info(engine.EQUAL)
+    assert client.submit(engine.checked, abs, -1, here).result() == 1
+    with pytest.raises(InputError, match=r"tcp://.* has torch .*; it must be 0\.1 as here"):
+        client.submit(engine.checked, abs, -1, here | {"torch": "0.1"}).result()
+    with (
+        Client(processes=False, n_workers=1, threads_per_worker=2, dashboard_address=None) as threaded,
+        pytest.raises(InputError, match="has 2 threads; it must have one"),
+    ):
+        list(run_tasks(threaded, abs, [-1]))
+
+
+def test_a_dashboard_with_a_link_for_a_browser_alone_stops_nothing(monkeypatch):
+    monkeypatch.setattr(Client, "dashboard_link", "/user/me/proxy/8787/status")
+    with cluster(workers=1) as client:
+        assert list(run_tasks(client, abs, [-1])) == [1]
+
+
+def test_an_extra_that_a_worker_lacks_is_named(client):
+    def task(number):
+        raise MissingExtra("HDF5 needs h5py")
+
+    with pytest.raises(MissingExtra, match=r"^HDF5 needs h5py$"):
         list(run_tasks(client, task, [0]))
 
 

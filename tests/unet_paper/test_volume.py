@@ -171,10 +171,16 @@ def finished(out):
 
 
 def test_a_run_killed_while_it_made_the_output_leaves_nothing_that_stays(folder, tmp_path):
-    (tmp_path / ".out.zarr.new").mkdir()
-    (tmp_path / ".out.zarr.new" / "zarr.json").write_text("{")
-    predict(folder, tmp_path / "out.zarr")
-    assert [path.name for path in tmp_path.iterdir()] == ["out.zarr"]
+    killed, living = (tmp_path / f".out.zarr.new-{number}" for number in (1, 2))
+    for left in (killed, living):
+        left.mkdir()
+        (left / "zarr.json").write_text("{")
+    with locked(living):
+        predict(folder, tmp_path / "out.zarr")
+        assert {path.name for path in tmp_path.iterdir()} == {"out.zarr", living.name}
+        assert list(living.iterdir())
+    predict(folder, tmp_path / "second.out.zarr")
+    assert living.exists()
 
 
 def test_a_volume_that_another_process_fills_is_left_to_it(folder, tmp_path):
@@ -300,7 +306,7 @@ def test_a_full_disk_is_one_sentence_and_what_is_finished_stays(folder, tmp_path
 
 def test_a_full_disk_at_the_beginning_leaves_nothing(folder, tmp_path, monkeypatch):
     def full(path, **_):
-        path.mkdir()
+        (path / "zarr.json").touch()
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(volume_io.zarr, "create_group", full)

@@ -85,6 +85,31 @@ def test_a_dataset_may_have_several_names_and_be_a_link(tmp_path, name):
         open_volume(f"{tmp_path / 'in.h5'}:/broken")
 
 
+@pytest.mark.parametrize(
+    "names", [("dim_0", "dim_1", "dim_2"), ("slice", "row", "column"), ("depth", "height", "width")]
+)
+def test_names_of_axes_that_say_nothing_are_none(tmp_path, names):
+    zarr.create_array(tmp_path / "in.zarr", data=IMAGES, dimension_names=names)
+    assert open_volume(tmp_path / "in.zarr").shape == IMAGES.shape
+    zarr.create_array(tmp_path / "turned.zarr", data=IMAGES, dimension_names=("X", "Y", "Z"))
+    with pytest.raises(InputError, match="has the axes xyz"):
+        open_volume(tmp_path / "turned.zarr")
+
+
+@pytest.mark.parametrize("size", [4.0, "abc", [0, 0, -1], [50, 4], [50, 4, np.nan], [[50, 4, 4]]])
+@pytest.mark.parametrize("key", ["resolution", "element_size_um"])
+def test_attributes_that_are_no_voxel_size_are_left_alone(tmp_path, key, size):
+    hdf5(tmp_path / "in.h5", IMAGES, **{key: size})
+    volume = open_volume(f"{tmp_path / 'in.h5'}:/volumes/raw")
+    assert (volume.shape, volume.voxel_size, volume.unit) == (IMAGES.shape, None, None)
+
+
+def test_a_dataset_without_pixels_is_named(tmp_path):
+    hdf5(tmp_path / "in.h5", h5py.Empty("uint8"))
+    with pytest.raises(InputError, match=r"in\.h5:/volumes/raw is empty; it must be"):
+        open_volume(f"{tmp_path / 'in.h5'}:/volumes/raw")
+
+
 def test_a_voxel_size_in_several_units_is_none(tmp_path):
     ome_zarr(tmp_path / "in.zarr", IMAGES, names="zyx")
     group = zarr.open_group(tmp_path / "in.zarr")

@@ -36,8 +36,9 @@ def test_calls_queue_on_a_gpu_and_a_reading_waits_for_all_of_them(clock, gpu):
     assert len(calls) == QUEUED * len(gpu) == QUEUED * (2 + 3)
 
 
-def test_a_row_is_a_record_of_the_benchmark(clock):
-    bench = Bench("cpu", 1.0, {"data": {"volume": "abc"}, "commit": "123"}, clock=clock)
+def test_a_row_is_a_record_of_the_benchmark(clock, monkeypatch):
+    monkeypatch.setattr(timing.time, "perf_counter", clock)
+    bench = Bench("cpu", 1.0, {"data": {"volume": "abc"}, "commit": "123"}, clock=lambda: 0.0)
     row = bench.row("step", "net", {"form": "plain"}, lambda: clock.spend(7.0) or {"peak_bytes": 5}, config={"a": 1})
     assert (row.experiment, row.name, row.scores, row.prediction) == ("benchmark", "net", {}, None)
     assert row.conditions == {"group": "step", "form": "plain"}
@@ -84,14 +85,15 @@ def test_a_row_computes_in_its_form(bench, gpu, monkeypatch):
         cudnn = torch.backends.cudnn
         return {"matmul": torch.get_float32_matmul_precision(), "tf32": cudnn.allow_tf32, "search": cudnn.benchmark}
 
-    def measures(**form):
-        return {**bench.row("g", "n", {}, build, form=Form("a form", **form)).measures}
+    def measures(search=False, **form):
+        return {**bench.row("g", "n", {}, build, form=Form("a form", **form), search=search).measures}
 
     before = build()
     monkeypatch.setattr(timing, "choose_precision", lambda device: "bfloat16")
     assert measures(tf32=True) == {"matmul": "high", "tf32": True, "search": False}
     assert measures() == {"matmul": "highest", "tf32": False, "search": False}
-    assert measures(precision="bfloat16") == {"matmul": "highest", "tf32": False, "search": True}
+    assert measures(precision="bfloat16") == {"matmul": "highest", "tf32": False, "search": False}
+    assert measures(search=True, precision="bfloat16") == {"matmul": "highest", "tf32": False, "search": True}
     with pytest.raises(ZeroDivisionError), arithmetic(tf32=True):
         _ = 1 / 0
     assert build() == before

@@ -228,6 +228,7 @@ def test_a_training_ends_when_its_client_is_gone(method, data, client, tmp_path)
             time.sleep(0.05)
     with locked(folder, patience=60):
         assert not (folder / "run.json").exists()
+        assert (folder / CHECKPOINT).exists()
 
 
 def test_a_worker_waits_for_the_folder_of_one_that_ends(method, data, tmp_path):
