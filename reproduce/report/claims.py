@@ -132,11 +132,8 @@ def beats_sliding_window(rows: list[Row], numbers: dict) -> Status:
     gains, evidence = _gains(paired, ("v_rand", "warping_error"))
     first = paired[0][0]
     status = by_differences(gains, f"{evidence}; {_protocol(first)}, {text.budget(first)}, {first.device}")
-    return (
-        status
-        if _is_near([ours.scores["v_rand"] for ours, _ in paired], numbers)
-        else status._replace(verdict=MEASURED)
-    )
+    near = _is_near(values([ours for ours, _ in paired], "v_rand"), numbers)
+    return status if near else status._replace(verdict=MEASURED)
 
 
 def _is_near(v_rand, numbers):

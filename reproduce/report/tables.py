@@ -35,14 +35,8 @@ def glance(rows: list[Row], numbers: list[dict]) -> str:
         link = shipped.get(_recipe(first))
         weights = [f"[trained on all slices]({link})"] if link else []
         lines.append([about, *text.means(group, GLANCE), on, *costs, *weights])
-    head = [
-        "network",
-        *(text.TITLES[metric] for metric in GLANCE),
-        "scored on",
-        "training of a network",
-        "memory",
-        "weights",
-    ]
+    head = ["network", *(text.TITLES[metric] for metric in GLANCE)]
+    head += ["scored on", "training of a network", "memory", "weights"]
     return text.table(head[: max(map(len, lines))], lines)
 
 
