@@ -237,7 +237,7 @@ def test_the_comparison_that_says_most_has_pairs_then_width():
     assert select.against(wide, "ablations", "no-dropout") == []
 
 
-def test_the_best_documented_rows_of_a_network_have_most_slices_then_seeds_then_symmetries():
+def test_the_best_documented_rows_of_a_network_have_most_steps_then_slices_then_seeds_then_symmetries():
     few, many = made(v_rand=0.99), [made(v_rand=0.9, slices=THIRTY, seeds=[s], rotations="none") for s in (0, 1)]
     eight = made(v_rand=0.91, slices=THIRTY)
     assert select.networks([few, *many, eight]) == [many]
